@@ -50,7 +50,7 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe oras test-languages guide docs instructions ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe oras schemathesis test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -80,6 +80,10 @@ axe: # install axe-core for the test of the page
 .PHONY: oras
 oras: # install oras for tests of registries
 	scripts/oras
+
+.PHONY: schemathesis
+schemathesis: build ## compare the answers of the collector's API with its OpenAPI document
+	scripts/schemathesis
 
 .PHONY: ceilometerclient
 ceilometerclient: # install python-ceilometerclient for tests of the collector

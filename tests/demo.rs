@@ -80,7 +80,7 @@ fn collected(agent: &Agent, last: &str) {
     // The file got the same samples.
     let file = std::fs::read_to_string(agent.folder.at("demo.ndjson")).unwrap();
     assert_eq!(count, file.lines().count(), "{last}");
-    assert!(count > 1_000, "{count}");
+    assert!(count > 500, "{count}");
     let rows = last.lines().skip_while(|line| !line.starts_with("COLLECTED")).skip(1);
     let counted = rows.map_while(|row| row.get(31..39)?.trim().parse::<usize>().ok());
     assert_eq!(counted.sum::<usize>(), count, "{last}");
@@ -103,7 +103,8 @@ fn what_is_not_acknowledged_is_reported_and_a_closed_output_ends_it() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     command.args(words).current_dir(agent.folder.path()).env_remove("AMQP_URL");
     let ended = agent.start(command, None).ended(PATIENCE).code(69);
-    assert!(ended.stderr.contains("messages: 0 acknowledged, "), "{}", ended.stderr);
+    // The other publisher, to the collector, is not delayed.
+    assert!(ended.stderr.contains("messages: 6 acknowledged, "), "{}", ended.stderr);
     assert!(!ended.stderr.contains(" 0 waiting"), "{}", ended.stderr);
 
     let words: Vec<_> = arguments(&agent, "300").iter().map(|word| format!("'{word}'")).collect();

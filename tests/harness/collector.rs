@@ -157,6 +157,9 @@ pub(crate) fn request(
     for header in headers {
         head.push_str(&format!("{header}\r\n"));
     }
+    if method == "POST" {
+        head.push_str("Content-Type: application/json\r\n");
+    }
     head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();

@@ -69,6 +69,7 @@ pub fn query(data: &[u8]) {
         path: percent_decode(path.as_bytes()).decode_utf8_lossy().into_owned(),
         parameters: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         host: Some("127.0.0.1".to_owned()),
+        content_type: Some("application/json".to_owned()),
         body: body.to_vec(),
         ..Request::default()
     };

@@ -23,7 +23,15 @@ from gabbi import handlers, suitemaker
 
 FILES = Path(ceilometer.__file__).parent / "tests/functional/gabbi/gabbits"
 # Ids are those of docs/api.md.
-DIFFERENCES = {}
+DIFFERENCES = {
+    "basic: quick root check": "A20",
+    "meters: get grouped sample statistics": "A5",
+    "meters: meter bad accept": "A21",
+    "meters: meters list bad accept": "A21",
+    "resources-empty: list resources bad accept": "A21",
+    "samples: bad accept": "A21",
+    "samples: complex bad accept": "A21",
+}
 
 
 def free_port():

@@ -29,7 +29,7 @@ METERS = [("cpu", "cumulative", "ns"), ("cpu_util", "gauge", "%"), ("memory", "g
 def resources():
     """Id, project, user, source and metadata of each."""
     flavors = [("1", "m1.tiny", 96), ("2", "m1.small", 512), ("3", "m1.large", 8192)]
-    names = ["r-0", "r-1", "r-2", "r-3", "r-4", "r-5", "r-6", "tap/with space", "maschine-ü"]
+    names = ["r-0", "r-1", "r-2", "r-3", "r-4", "r-5", "r-6", "tap/with space", "vm-ü"]
     for number, name in enumerate(names):
         ident, flavor, ram = flavors[number % 3]
         metadata = {
@@ -198,8 +198,11 @@ def meter_questions(rng):
         one = Question(rng, "/v2/meters").owner(0.4).metadata(0.3)
         if rng.random() < 0.3:
             one.add("unique", rng.choice(["True", "1", "yes", "False", ""]))
-        if rng.random() < 0.25:
+        elif rng.random() < 0.25:
             one.limit(6).differs.add("A5")
+        # The newest sample of all resources has to fulfil the conditions.
+        if any(name == "unique" and value in ("True", "1", "yes") for name, value in one.ours) and any(name == "q.field" for name, _ in one.ours):
+            one.differs = {"A19"}
         yield one.finish()
 
 
@@ -213,7 +216,7 @@ def resource_questions(rng):
         if rng.random() < 0.2:
             one.limit(4).differs.add("A5")
         yield one.finish()
-    for ident in ["r-0", "r-5", "r-6", "maschine-ü", "nosuch"]:
+    for ident in ["r-0", "r-5", "r-6", "vm-ü", "nosuch"]:
         yield Question(rng, "/v2/resources/" + urllib.parse.quote(ident)).finish()
 
 

@@ -69,10 +69,22 @@ pub(super) fn only(parameters: &Parameters, known: &[&str]) -> Result<(), ApiErr
     }
 }
 
-/// A whole number; the last one counts.
+/// A whole number, which may be given once.
 pub(super) fn whole(parameters: &Parameters, name: &str) -> Result<Option<i64>, ApiError> {
-    let Some((_, value)) = parameters.iter().rev().find(|(known, _)| known == name) else {
-        return Ok(None);
+    let given = parameters.iter().filter(|(known, _)| known == name);
+    let given: Vec<&str> = given.map(|(_, value)| &**value).collect();
+    let value = match *given {
+        [] => return Ok(None),
+        [value] => value,
+        _ => {
+            let values: Vec<String> = given.iter().map(|value| python(value)).collect();
+            let text = format!(
+                "Invalid input for field/attribute {name}. Value: '[{}]'. unable to convert to int. \
+                 Error: int() argument must be a string, a bytes-like object or a number, not 'list'",
+                values.join(", ")
+            );
+            return Err(ApiError::client(400, text));
+        }
     };
     value.trim().parse().map(Some).map_err(|_| {
         let literal = python(value);

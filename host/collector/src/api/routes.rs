@@ -1,5 +1,6 @@
 //! Maps requests to answers.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -122,6 +123,12 @@ impl Api {
         rights: &Rights,
         (endpoint, part): (Endpoint, &str),
     ) -> Result<(u16, Value), ApiError> {
+        let kind = request.content_type.as_deref().and_then(|kind| kind.split(';').next());
+        // Other types may be sent by pages of other sites, which browsers ask nobody for leave for.
+        if request.method == "POST" && kind.map(str::trim) != Some("application/json") {
+            let text = "The body must be JSON, sent as application/json.";
+            return Err(ApiError::page(415, "Unsupported Media Type", text));
+        }
         let found = match endpoint {
             Endpoint::Meters => self.meters(request, rights),
             Endpoint::Statistics => self.statistics(request, rights, part),
@@ -159,8 +166,11 @@ impl Api {
         } else {
             meters.iter().map(render::meter).collect()
         };
-        // Meters are sorted by name, so that equal ones stand side by side.
-        entries.dedup();
+        if unique {
+            // Those of one name stand side by side, by resource and then by kind.
+            let mut known = HashSet::new();
+            entries.retain(|entry| known.insert(entry.to_string()));
+        }
         entries.truncate(limit);
         Ok(Value::Array(entries))
     }

@@ -117,6 +117,7 @@ async fn respond(request: hyper::Request<Incoming>, api: Arc<Api>) -> Response<F
         parameters: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         token: text("x-auth-token"),
         host: text("host"),
+        content_type: text("content-type"),
         body,
     };
     let path = request.path.clone();

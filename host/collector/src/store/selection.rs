@@ -115,7 +115,8 @@ impl Selection {
         let pairs = flat_pairs(&value);
         self.metadata.iter().all(|condition| {
             let found = pairs.iter().find(|(path, _)| *path == condition.path);
-            found.is_some_and(|(_, value)| *value == condition.value)
+            // As in the real API, what is missing is null.
+            found.map_or(&MetaScalar::Null, |(_, value)| value) == &condition.value
         })
     }
 }
@@ -170,6 +171,7 @@ mod tests {
         assert!(fulfils("list[0]", MetaScalar::Float(1.5)));
         assert!(fulfils("list[1]", MetaScalar::Bool(true)));
         assert!(fulfils("none", MetaScalar::Null));
-        assert!(!fulfils("missing", MetaScalar::Null));
+        assert!(fulfils("missing", MetaScalar::Null));
+        assert!(!fulfils("flavor.id", MetaScalar::Null));
     }
 }

@@ -165,7 +165,8 @@ impl DemoCollector {
             let arguments = ["query", "statistics", "--format", "json", "--meter", meter];
             for row in self.ask(&arguments)? {
                 let [min, avg, max] = ["min", "avg", "max"].map(|name| figure(&row[name]));
-                let (count, unit) = (&row["count"], row["unit"].as_str().unwrap_or_default());
+                let count = row["count"].as_u64().unwrap_or(0);
+                let unit = row["unit"].as_str().unwrap_or_default();
                 let meter = columns::padded(meter, 31);
                 lines.push(format!("{meter} {count:>7} {min:>9} {avg:>9} {max:>9} {unit}"));
             }
