@@ -71,7 +71,7 @@ pub(crate) fn open(
     signed: &SignedRecord,
     trusted: &TrustedKeys,
 ) -> Result<OpenedRecord, (Fault, String)> {
-    let Some(TrustedKey { host, public, revoked }) = trusted.get(&signed.key) else {
+    let Some(TrustedKey { host, public, revoked, .. }) = trusted.get(&signed.key) else {
         return Err((Fault::UnknownKey, format!("key {}", signed.key)));
     };
     let record = signed.verify(std::slice::from_ref(public));
