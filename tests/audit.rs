@@ -33,7 +33,8 @@ fn recorded(name: &str, cycles: &[usize]) -> Recorded {
     let (mut messages, mut lines) = (Vec::new(), String::new());
     for line in std::fs::read_to_string(&path).unwrap().split_inclusive('\n') {
         lines.push_str(line);
-        if line.starts_with(r#"{"nephometer": {"link""#) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        if value["nephometer"]["link"].is_object() {
             messages.push(std::mem::take(&mut lines));
         }
     }
@@ -50,7 +51,7 @@ fn record(message: &str, kind: &str) -> Option<Value> {
 impl Recorded {
     fn project(&self) -> String {
         let samples = self.messages.iter().filter(|one| one.contains("\"project_id\": \""));
-        let line = samples.flat_map(|one| one.lines()).next().unwrap();
+        let line = samples.flat_map(|one| one.lines()).next().expect("a sample with a project");
         let sample: Value = serde_json::from_str(line).unwrap();
         sample["project_id"].as_str().unwrap().to_owned()
     }

@@ -84,7 +84,7 @@ impl<'a> Auditor<'a> {
     /// # Errors
     /// If a line stands where it may not: then nothing can be concluded.
     pub fn take(&mut self, lines: Vec<EvidenceLine>) -> Result<(), AuditError> {
-        let (mut batches, mut places) = (Vec::new(), Vec::new());
+        let (mut batches, mut places, mut loose) = (Vec::new(), Vec::new(), Vec::new());
         for line in lines {
             match line {
                 EvidenceLine::Batch(batch) => {
@@ -93,13 +93,15 @@ impl<'a> Auditor<'a> {
                     places.push(self.streams.len().checked_sub(1).ok_or_else(wrong)?);
                     batches.push(batch);
                 }
+                EvidenceLine::Loose(samples) => loose.push(samples),
                 other => self.line(other)?,
             }
         }
         for (batch, place) in self.opened(batches).into_iter().zip(places) {
             self.batch(batch, place);
         }
-        Ok(())
+        // Behind the batches: what one of them has is in a batch.
+        loose.iter().try_for_each(|samples| self.loose(samples))
     }
 
     fn line(&mut self, line: EvidenceLine) -> Result<(), AuditError> {
@@ -120,13 +122,12 @@ impl<'a> Auditor<'a> {
                 let stream = StreamAudit::new(&line, self.trusted, &mut self.faults);
                 self.streams.push(stream);
             }
-            EvidenceLine::Loose(loose) => self.loose(&loose)?,
             EvidenceLine::Day(DaySums { series, day, sums }) => {
                 self.claims.insert((series, day), sums);
             }
             EvidenceLine::Closed(closed) => self.closed = Some(closed),
             EvidenceLine::Scope(_) => return Err(AuditError("a second scope".to_owned())),
-            EvidenceLine::Batch(_) => {}
+            EvidenceLine::Batch(_) | EvidenceLine::Loose(_) => {}
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Sums {
     }
 
     /// Whether both are sums of the same samples. Sums in another order may differ in their last digits.
-    pub fn agrees(&self, other: &Self) -> bool {
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
         let scale = self.total().abs().max(other.total().abs());
         self.samples == other.samples
             && self.volumes == other.volumes

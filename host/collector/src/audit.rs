@@ -130,10 +130,12 @@ pub(crate) fn own_key(folder: &Path) -> Result<SigningKey, OwnKeyError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             text = hex::encode(SigningKey::generate()?);
             let new = folder.join("audit-key.new");
-            let written = nephometer_files::fresh(&new).and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            });
+            let opened = nephometer_files::own_folder(folder);
+            let written =
+                opened.and_then(|()| nephometer_files::fresh(&new)).and_then(|mut file| {
+                    file.write_all(text.as_bytes())?;
+                    file.sync_all()
+                });
             written.and_then(|()| std::fs::rename(&new, &path)).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),

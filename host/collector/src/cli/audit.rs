@@ -169,7 +169,7 @@ fn time(text: Option<String>) -> Result<i64, Failure> {
 fn report(findings: &Findings, format: ReportFormat) -> anyhow::Result<()> {
     let line = findings.line();
     match format {
-        ReportFormat::Json => print(&serde_json::to_string(findings)?)?,
+        ReportFormat::Json => rows(Format::Json, &[], &[json!(findings)])?,
         ReportFormat::Text => {
             tables(findings)?;
             if findings.result != AuditResult::NotProvable {

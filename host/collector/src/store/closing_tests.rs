@@ -236,8 +236,16 @@ fn with_keep_erasing_no_name_is_stored_later() {
 fn files_of_the_first_schema_are_migrated() {
     let fixture = months_of_two_projects();
     for (name, statements) in [
-        ("2026-11.default.db", "DROP TABLE correction; DROP INDEX message_declared"),
-        ("ledger.db", "DROP TABLE closed_sum; DROP TABLE closing; DROP TABLE erasing"),
+        (
+            "2026-11.default.db",
+            "DROP TABLE correction; DROP INDEX message_declared; DROP TABLE repeated; \
+             DROP TABLE closed_day; ALTER TABLE message DROP COLUMN refused",
+        ),
+        (
+            "ledger.db",
+            "DROP TABLE closed_project; DROP TABLE closed_sum; DROP TABLE closing; \
+             DROP TABLE erasing",
+        ),
     ] {
         let file = rusqlite::Connection::open(fixture.folder.path().join(name)).unwrap();
         file.execute_batch(&format!("{statements}; PRAGMA user_version = 1")).unwrap();

@@ -91,7 +91,9 @@ impl CycleBrief {
 /// Divides the messages of a stream into batches. Those behind the last checkpoint are left out.
 pub(crate) fn batches(messages: Vec<ChainMessage>) -> Vec<ChainBatch> {
     let (mut found, mut pending): (Vec<ChainBatch>, Vec<ChainMessage>) = (Vec::new(), Vec::new());
-    for message in single(messages) {
+    let (messages, mut rivals) = single(messages);
+    for message in messages {
+        let rival = rivals.remove(&message.sequence);
         let interrupted = |last: &ChainMessage| message.sequence - last.sequence > INTERRUPTED;
         if pending.last().is_some_and(interrupted) {
             pending.clear();
@@ -103,13 +105,20 @@ pub(crate) fn batches(messages: Vec<ChainMessage>) -> Vec<ChainBatch> {
             }
             _ => pending.push(message),
         }
+        // Another checkpoint of this number: the auditor finds that it is repeated.
+        if let Some(rival) = rival
+            && let Some((record, Some(cycle))) = rival.record.clone()
+        {
+            found.push(batch(Vec::new(), rival, record, cycle));
+        }
     }
     found
 }
 
-/// Messages in the order of their numbers, each once. Of several with one number, one that follows the
-/// message before it is taken.
-fn single(mut messages: Vec<ChainMessage>) -> Vec<ChainMessage> {
+/// Messages in the order of their numbers, each once; and another one by its number, where there are
+/// several. The one is taken that follows the message before it.
+fn single(mut messages: Vec<ChainMessage>) -> (Vec<ChainMessage>, BTreeMap<u64, ChainMessage>) {
+    let mut rivals = BTreeMap::new();
     messages.sort_by_key(|message| message.sequence);
     let mut all: Vec<ChainMessage> = Vec::with_capacity(messages.len());
     for message in messages {
@@ -126,14 +135,14 @@ fn single(mut messages: Vec<ChainMessage>) -> Vec<ChainMessage> {
                     one.previous.link(one.sequence, &one.body).digest == one.digest
                         && before.is_none_or(|digest| digest == one.previous)
                 };
-                if links(&message) && !links(last) {
-                    *last = message;
-                }
+                let better = links(&message) && !links(last);
+                let rival = if better { std::mem::replace(last, message) } else { message };
+                rivals.insert(rival.sequence, rival);
             }
             None => all.push(message),
         }
     }
-    all
+    (all, rivals)
 }
 
 fn batch(

@@ -343,7 +343,9 @@ impl EvidenceReader<'_> {
 
     /// Samples that are in no batch.
     fn loose(&mut self) -> Result<(), StoreError> {
-        let left: Vec<&OwnSample> = self.samples.iter().filter(|sample| !sample.used).collect();
+        let TimeRange { start, end } = self.query.times;
+        let is_loose = |one: &&OwnSample| !one.used && (start..end).contains(&one.time);
+        let left: Vec<&OwnSample> = self.samples.iter().filter(is_loose).collect();
         for part in left.chunk_by(|one, two| one.place() == two.place()) {
             let (file, message) = part[0].place();
             let (stream, origin) = self.files[file].origin(message)?;

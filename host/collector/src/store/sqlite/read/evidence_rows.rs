@@ -22,7 +22,7 @@ pub(super) struct OwnSample {
     pub(super) used: bool,
     series: u32,
     message: i64,
-    time: i64,
+    pub(super) time: i64,
     id: SampleId,
     value: OwnValue,
 }
