@@ -113,6 +113,29 @@ fn redirects_are_bounded_and_take_no_password_along() {
 }
 
 #[test]
+fn a_proxy_of_the_environment_is_used_with_its_login() {
+    let proxy = LyingRegistry::start();
+    let artifact = Artifact::new(CONTENT, CONTENT.len() as u64);
+    let base = "http://registry.invalid:5000/v2/price/";
+    proxy.proxied(&format!("{base}manifests/1"), artifact.manifest.clone());
+    proxy.proxied(&format!("{base}blobs/{}", artifact.layer), CONTENT);
+    let variable = format!("http://u:p@127.0.0.1:{}", proxy.port);
+    let file = |agent: &Agent| agent.folder.at("price.wasm");
+    let pull = ["component", "pull", "oci://registry.invalid:5000/price:1"];
+    let agent = Agent::new("registry-proxy")
+        .set(
+            "components.registries",
+            serde_json::json!({"registry.invalid:5000": {"plain_http": true}}),
+        )
+        .variable("http_proxy", &variable);
+    agent.execute(&pull).code(0);
+    assert_eq!(std::fs::read(file(&agent)).unwrap(), CONTENT);
+    assert!(proxy.requests().iter().all(|(_, login)| login.as_deref() == Some("basic dtpw")));
+    let direct = agent.variable("no_proxy", ".invalid");
+    direct.execute(&pull).code(69).reports("cannot connect to registry.invalid:5000");
+}
+
+#[test]
 fn other_artifacts_are_refused_with_what_was_expected() {
     let registry = LyingRegistry::start();
     registry.content("manifests/index", r#"{"schemaVersion": 2, "manifests": []}"#);

@@ -86,6 +86,12 @@ impl LyingRegistry {
         self.replies.lock().unwrap().insert(format!("/v2/price/{path}"), reply);
     }
 
+    /// Serves content under a whole URL, as a proxy.
+    pub(super) fn proxied(&self, url: &str, content: impl Into<Vec<u8>>) {
+        let reply = Reply::Whole(200, Vec::new(), content.into());
+        self.replies.lock().unwrap().insert(url.to_owned(), reply);
+    }
+
     /// Serves content with status 200.
     pub(super) fn content(&self, path: &str, content: impl Into<Vec<u8>>) {
         self.set(path, Reply::Whole(200, Vec::new(), content.into()));
@@ -136,7 +142,9 @@ fn serve(
         if header.trim().is_empty() {
             break;
         }
-        if let Some(value) = header.to_lowercase().strip_prefix("authorization:") {
+        let header = header.to_lowercase();
+        let login = header.strip_prefix("authorization:");
+        if let Some(value) = login.or(header.strip_prefix("proxy-authorization:")) {
             authorization = Some(value.trim().to_owned());
         }
     }

@@ -14,16 +14,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::harness::{Agent, Ended, Folder, component};
+use crate::reload::variant;
 
 /// A component that is new to the registry: the shipped one with a further custom section.
 fn version(folder: &Folder, name: &str, version: &str) -> PathBuf {
-    let mut bytes = fs::read(component(name)).unwrap();
-    let mut section = vec![u8::try_from("version".len()).unwrap()];
-    section.extend(b"version");
-    section.extend(version.as_bytes());
-    bytes.push(0);
-    bytes.push(u8::try_from(section.len()).unwrap());
-    bytes.extend(section);
+    let bytes = variant(&fs::read(component(name)).unwrap(), version.parse().unwrap());
     let of_version = folder.at(version);
     fs::create_dir_all(&of_version).unwrap();
     let path = of_version.join(format!("{name}.wasm"));

@@ -78,6 +78,26 @@ pub(crate) fn write_unnoticed(agent: &Agent, name: &str, bytes: &[u8]) {
     file.set_modified(metadata.modified().unwrap()).unwrap();
 }
 
+#[test]
+fn a_plan_shows_what_a_new_component_requires() {
+    let agent = agent("plan-component", COUNTING);
+    let (old, new) = (bytes("counting"), bytes("counting-v2"));
+    let length = old.len().max(new.len()) + 100;
+    install(&agent, "counting", &padded(old, length));
+    let mut running = agent.run();
+    running.wait_for_cycles(2);
+    logged(&running, "transformers replaced", 1);
+    write_unnoticed(&agent, "components/counting.wasm", &padded(new, length));
+    let plan = command(&agent, &["reload", "--plan"]).code(0);
+    for line in ["sink out: counting: state version: 1 -> 2", "counting: version: "] {
+        assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
+    }
+    assert_eq!(running.logged("transformers replaced").len(), 1);
+    command(&agent, &["reload"]).code(0).reports("state kept");
+    running.wait_for_cycles(1);
+    running.stop().code(0);
+}
+
 /// The same component with `length` bytes: a custom section pads it.
 fn padded(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
     // The id of the section, its length in five bytes, an empty name.

@@ -183,6 +183,37 @@ pub(crate) fn authority(url: &Url) -> String {
 mod tests {
     use super::*;
 
+    /// A proxy that answers once, and what it was asked.
+    async fn asked_for_tunnel(reply: &'static str) -> (std::io::Result<()>, TcpStream, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(reply.as_bytes()).await.unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let login = basic("u", "p");
+        let opened = tunnel(&mut stream, "registry.example:443", Some(&login)).await;
+        (opened, stream, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_begins_behind_the_answer_of_the_proxy() {
+        let (opened, mut stream, asked) =
+            asked_for_tunnel("HTTP/1.1 200 OK\r\nA: b\r\n\r\nX").await;
+        opened.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'X');
+        assert!(asked.starts_with("CONNECT registry.example:443 HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("\r\nProxy-Authorization: Basic dTpw\r\n"), "{asked}");
+        let (refused, ..) = asked_for_tunnel("HTTP/1.1 407 Login\r\n\r\n").await;
+        assert!(refused.unwrap_err().to_string().contains("status 407"));
+    }
+
     #[test]
     fn proxies_are_read_and_errors_show_no_password() {
         let (url, authorization) = proxy("http://us%40er:p%3Aw@proxy.example:3128").unwrap();

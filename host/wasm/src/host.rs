@@ -40,7 +40,7 @@ use nephometer_telemetry::{Heartbeats, events};
 const MAX_FAILED: usize = 1_000;
 
 /// Loads components and starts instances. Cheap to clone; the guest threads end with the last
-/// clone.
+/// clone. The second field has the settings of a plan ([`ComponentHost::with_spec`]).
 #[derive(Clone)]
 pub struct ComponentHost(Arc<Shared>, Option<Arc<ComponentsSpec>>);
 

@@ -125,7 +125,7 @@ async fn provide(spec: &mut AgentSpec, options: &Options) {
     }
     if options.reload.is_none() {
         let mut supply = Supply::default();
-        supply.start(spec);
+        supply.start(spec, false);
         supply.first_attempt().await;
     }
     spec.components.provided = provisions(spec);

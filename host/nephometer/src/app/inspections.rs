@@ -1,5 +1,5 @@
 //! What the running components require and offer, kept for a plan: the file of a component may be
-//! replaced before somebody asks what would change.
+//! replaced before a plan is requested.
 
 use std::collections::HashMap;
 

@@ -104,7 +104,7 @@ impl Supervisor {
         let mut files = FileWatcher::new(watched_paths(&self.spec, &self.reload.files));
         self.build_pending_sinks().await;
         self.inspect_running().await;
-        self.supply.start(&self.spec);
+        self.supply.start(&self.spec, false);
         loop {
             // A reload may have named other files with secrets.
             files.set_paths(watched_paths(&self.spec, &self.reload.files));
@@ -234,7 +234,7 @@ impl Supervisor {
                 return report;
             }
         };
-        self.supply.start(&new);
+        self.supply.start(&new, cause == Cause::Files);
         self.supply.first_attempt().await;
         new.components.provided = provisions(&new);
         self.compare(&new, &mut report);

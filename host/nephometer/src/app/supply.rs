@@ -175,14 +175,15 @@ impl Drop for Supply {
 type Missing = (String, ComponentOrigin, ContentDigest);
 
 impl Supply {
-    /// Starts to pull what a configuration lacks, unless that is under way.
-    pub(super) fn start(&mut self, spec: &AgentSpec) {
+    /// Starts to pull what a configuration lacks. With `waits`, a task that waits for its next attempt
+    /// for the same components goes on waiting.
+    pub(super) fn start(&mut self, spec: &AgentSpec, waits: bool) {
         let same = self.wanted.as_ref().is_some_and(|wanted| {
             let new = &spec.components;
             origins(wanted).eq(origins(new))
                 && (&wanted.registries, &wanted.signatures) == (&new.registries, &new.signatures)
         });
-        if same && self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+        if waits && same && self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
         if let Some(task) = self.task.take() {

@@ -121,7 +121,7 @@ fn screen() -> Screen {
     Screen { width, is_coloured: output::is_coloured() }
 }
 
-/// Builds an agent without starting it. Writes nothing to disk. Returns what its components ignore.
+/// Builds an agent without starting it. Writes to its cache only. Returns what its components ignore.
 pub(super) fn build_app(
     runtime: &Runtime,
     mut spec: AgentSpec,
