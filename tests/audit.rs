@@ -106,6 +106,7 @@ fn an_honest_store_is_proved_with_the_file_alone() {
     assert!(series.iter().all(|one| one["unproved"] == 0), "{found:#}");
     let written = audit(&collector, &recorded, &["--output", file.to_str().unwrap()]).code(0);
     assert!(written.stdout.contains("ok: complete"), "{}", written.stdout);
+    assert!(written.stdout.contains("all hosts with a trusted key"), "{}", written.stdout);
     // Neither the store nor the collector's settings are needed.
     std::fs::remove_dir_all(collector.folder.at("store")).unwrap();
     let alone = verified(&collector, &file, &["--format", "json"]).code(0);

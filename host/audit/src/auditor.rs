@@ -56,7 +56,7 @@ struct SeriesState {
 
 /// A batch whose signature and samples were checked by themselves.
 struct OpenedBatch {
-    line: Box<BatchEvidence>,
+    line: BatchEvidence,
     record: Result<OpenedRecord, (Fault, String)>,
     found: (u64, Digest),
 }
@@ -91,7 +91,7 @@ impl<'a> Auditor<'a> {
                     self.check_samples(&batch.samples)?;
                     let wrong = || AuditError("a batch before the first stream".to_owned());
                     places.push(self.streams.len().checked_sub(1).ok_or_else(wrong)?);
-                    batches.push(batch);
+                    batches.push(*batch);
                 }
                 EvidenceLine::Loose(samples) => loose.push(samples),
                 other => self.line(other)?,
@@ -138,10 +138,10 @@ impl<'a> Auditor<'a> {
     }
 
     /// Checks each batch by itself, on all processors.
-    fn opened(&self, batches: Vec<Box<BatchEvidence>>) -> Vec<OpenedBatch> {
+    fn opened(&self, batches: Vec<BatchEvidence>) -> Vec<OpenedBatch> {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
         let size = batches.len().div_ceil(threads).max(1);
-        let mut parts: Vec<Vec<Box<BatchEvidence>>> = Vec::new();
+        let mut parts: Vec<Vec<BatchEvidence>> = Vec::new();
         for (at, batch) in batches.into_iter().enumerate() {
             if at % size == 0 {
                 parts.push(Vec::new());
@@ -159,7 +159,7 @@ impl<'a> Auditor<'a> {
         })
     }
 
-    fn open(&self, line: Box<BatchEvidence>) -> OpenedBatch {
+    fn open(&self, line: BatchEvidence) -> OpenedBatch {
         let record = open(&line.record, self.trusted);
         let mut samples: Vec<ProvedSample<'_>> =
             line.samples.iter().map(|sample| self.proved(sample)).collect();

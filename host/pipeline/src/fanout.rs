@@ -57,7 +57,7 @@ impl PublisherFanout {
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
         let origin = (batch.cycle_start, offset);
         let is_provable = self.publishers.iter().any(|(_, publisher)| publisher.is_provable());
-        let contents = is_provable.then(|| contents(&lists)).unwrap_or_default().into();
+        let contents = if is_provable { contents(&lists) } else { Vec::new() }.into();
         let records: Vec<Option<BatchRecords<'_>>> = self
             .publishers
             .iter()

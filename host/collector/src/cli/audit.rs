@@ -2,7 +2,7 @@ use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use nephometer_audit::{AuditResult, EvidenceWriter, Findings, TrustedKeys, verify};
+use nephometer_audit::{AuditResult, AuditScope, EvidenceWriter, Findings, TrustedKeys, verify};
 use nephometer_model::Timestamp;
 use nephometer_proof::PublicKey;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::output::{Format, print, rows};
 use super::{ConfigOption, Failure};
 use crate::audit::{audit, own_key, trusted_keys};
 use crate::ingest::writer::now;
-use crate::store::{EvidenceQuery, SqliteStore, TimeRange, micros};
+use crate::store::{EvidenceQuery, SqliteStore, TimeRange, from_micros, micros};
 
 /// Verify what the store has of a project against the signatures of the agents
 ///
@@ -172,6 +172,7 @@ fn report(findings: &Findings, format: ReportFormat) -> anyhow::Result<()> {
         ReportFormat::Json => rows(Format::Json, &[], &[json!(findings)])?,
         ReportFormat::Text => {
             tables(findings)?;
+            print(&scope(findings))?;
             if findings.result != AuditResult::NotProvable {
                 print(&format!("ok: {line}"))?;
             }
@@ -181,6 +182,17 @@ fn report(findings: &Findings, format: ReportFormat) -> anyhow::Result<()> {
         AuditResult::NotProvable => Err(Failure::NotProvable(line).into()),
         _ => Ok(()),
     }
+}
+
+/// What was audited: a file of evidence may be about less than its reader expects.
+fn scope(findings: &Findings) -> String {
+    let AuditScope { project, from, to, hosts, .. } = &findings.scope;
+    let [from, to] = [from, to].map(|time| from_micros(*time).iso());
+    let hosts = match &hosts[..] {
+        [] => "all hosts with a trusted key".to_owned(),
+        some => format!("only {}", some.join(", ")),
+    };
+    format!("project {project}, {from} to {to}, {hosts}")
 }
 
 type Columns = &'static [(&'static str, &'static str)];

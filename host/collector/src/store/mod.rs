@@ -40,7 +40,7 @@ pub(crate) use fleet::ArrivedCheckpoint;
 pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
 pub(crate) use selection::{
-    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, micros,
+    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, from_micros, micros,
 };
 pub(crate) use sqlite::{SqliteStore, restore};
 pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
