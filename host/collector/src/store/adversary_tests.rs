@@ -373,7 +373,7 @@ fn an_edited_file_is_not_complete() {
     }
     let (found, _) = checked(&file(&changed)).unwrap();
     assert!(found.has(Fault::ContentsDiffer), "{:?}", found.faults);
-    let mut hidden = lines.clone();
+    let mut hidden = lines;
     for line in &mut hidden {
         if let EvidenceLine::Batch(batch) = line {
             batch.bodies.iter_mut().for_each(|body| *body = Some(Digest::of(b"another")));

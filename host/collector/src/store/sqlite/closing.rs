@@ -93,8 +93,8 @@ impl SqliteStore {
         {
             let file = self.opened(&key)?;
             let mut add = |project, key: LeafKey, sums: &Sums| {
-                let leaves: &mut BTreeMap<_, _> = projects.entry(project).or_default();
-                leaves.entry(key).or_insert_with(Sums::default).merge(sums);
+                let leaves: &mut BTreeMap<LeafKey, Sums> = projects.entry(project).or_default();
+                leaves.entry(key).or_default().merge(sums);
             };
             day_sums(file, &mut add).map_err(|source| engine(&path, source))?;
         }
