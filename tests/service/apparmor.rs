@@ -131,7 +131,12 @@ fn calls(log: &Path) -> Vec<String> {
     let text = eventually("the end of the log", PATIENCE, || {
         let text = fs::read_to_string(log).unwrap();
         let first = text.split(' ').next().unwrap().to_owned();
-        text.contains(&format!("{first} +++ exited with 0 +++")).then_some(text)
+        // Short numbers are padded.
+        let ended = |line: &str| {
+            let rest = line.strip_prefix(&first).unwrap_or_default();
+            rest.trim_start().starts_with("+++ exited with 0")
+        };
+        text.lines().any(ended).then_some(text)
     });
     let mut begun: HashMap<&str, &str> = HashMap::new();
     let mut whole = Vec::new();

@@ -151,7 +151,7 @@ impl Refresher {
     /// Waits for other settings, for ever if nobody can send them any more.
     async fn changed(&mut self) {
         if self.settings.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

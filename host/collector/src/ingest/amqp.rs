@@ -73,7 +73,7 @@ impl Source {
             let changed = async {
                 if settings_changed.changed().await.is_err() {
                     // Nobody reloads.
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {
