@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn secrets_brokers_and_access_are_taken_up_and_the_rest_is_named() {
         let broker = |password: &str| {
-            format!("brokers: [{{url: 'amqp://u:{password}@127.0.0.1/%2f', queues: [q]}}]\n")
+            format!(
+                "api: {{access: loopback}}\n\
+                 brokers: [{{url: 'amqp://u:{password}@127.0.0.1/%2f', queues: [q]}}]\n"
+            )
         };
         let before = format!("{}secrets: [{{name: old, secret: hunter2}}]\n", broker("one"));
         let mut reload = running(&before);
