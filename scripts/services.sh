@@ -3,7 +3,7 @@
 # script, and PostgreSQL. All services listen on free ports of the loopback address.
 
 mkdir -p target/tmp
-work=$(mktemp -d "$root/target/tmp/${script}.XXXXXX")
+work=$(mktemp -d -p "$root/target/tmp")
 pids=()
 # Scripts may add to what is done at the end.
 at_end=()

@@ -87,7 +87,6 @@ pub(crate) fn trusted_keys(path: Option<&Path>) -> Result<TrustedKeys, KeysError
 pub(crate) fn audit<W: Write>(
     reader: &mut dyn Reader,
     query: &EvidenceQuery<'_>,
-    trusted: &TrustedKeys,
     mut out: Option<&mut EvidenceWriter<W>>,
 ) -> Result<Findings, AuditFailure> {
     let (mut auditor, mut failure) = (None, None);
@@ -101,7 +100,7 @@ pub(crate) fn audit<W: Write>(
             && let Some(EvidenceLine::Scope(scope)) = lines.first().cloned()
         {
             lines.remove(0);
-            auditor = Some(Auditor::new(trusted, scope));
+            auditor = Some(Auditor::new(query.trusted, scope));
         }
         auditor.as_mut().map_or(Ok(()), |auditor| auditor.take(lines))?;
         Ok(())

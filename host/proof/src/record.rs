@@ -91,7 +91,7 @@ pub struct Numbers {
 }
 
 /// What the messages of a stream are made of and how, from here on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statement {
     /// The stream.
     pub stream: Uuid,
@@ -120,7 +120,7 @@ pub struct Statement {
 }
 
 /// A source of a sink.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceState {
     /// Its name.
     pub name: String,

@@ -66,22 +66,15 @@ impl AuditRequest {
     ) -> Result<Value, AuditFailure> {
         let trusted = trusted_keys(settings.keys.as_deref())?;
         let Self { project, times, hosts } = self;
-        let wanted = |host: &str| {
-            if hosts.is_empty() {
-                trusted.has_host(host)
-            } else {
-                hosts.iter().any(|one| one == host)
-            }
-        };
         let query = EvidenceQuery {
             project,
             times,
-            hosts: hosts.clone(),
-            wanted: &wanted,
+            hosts,
+            trusted: &trusted,
             window: settings.window,
             now: now(),
         };
-        let findings = audit::<Sink>(reader, &query, &trusted, None)?;
+        let findings = audit::<Sink>(reader, &query, None)?;
         let within = Bound::QueryEntries.check(entries(&findings));
         within.map_err(|error| StoreError::Bound(error.to_string()))?;
         let mut value = json!(findings);

@@ -274,7 +274,7 @@ pub(super) fn sent_gaps(
 
 #[cfg(test)]
 mod tests {
-    use nephometer_proof::{ClockState, SourceState, Statement};
+    use nephometer_proof::{SourceState, Statement};
 
     use super::*;
     use crate::store::ArrivedCheckpoint;
@@ -288,13 +288,7 @@ mod tests {
     /// A stream of a host with a source each minute, `silent` seconds after its last message, which
     /// took `delay` seconds.
     fn stream(number: u128, host: u128, [silent, delay]: [u64; 2]) -> SenderStream {
-        let source = SourceState {
-            name: "s".into(),
-            interval: 60.0,
-            meters: Vec::new(),
-            only: Vec::new(),
-            without: Vec::new(),
-        };
+        let source = SourceState { interval: 60.0, ..SourceState::default() };
         let arrived = at(NOW - silent);
         SenderStream {
             arrived,
@@ -302,16 +296,9 @@ mod tests {
             statement: Some(Statement {
                 stream: Uuid::from_u128(number),
                 host_id: Uuid::from_u128(host),
-                former_host_ids: Vec::new(),
                 host: format!("compute-{host}"),
-                agent: "0.1.0".into(),
-                release: "27".into(),
-                sink: "out".into(),
-                publisher: "notifier://".into(),
                 sources: vec![source],
-                transformers: Vec::new(),
-                keys: Vec::new(),
-                clock: ClockState::default(),
+                ..Statement::default()
             }),
             ..SenderStream::new(Uuid::from_u128(number))
         }

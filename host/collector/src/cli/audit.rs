@@ -111,19 +111,11 @@ impl AuditOptions {
         if times.start >= times.end {
             return Err(Failure::Usage("--to is not behind --from".to_owned()).into());
         }
-        let hosts = self.host;
-        let wanted = |host: &str| {
-            if hosts.is_empty() {
-                trusted.has_host(host)
-            } else {
-                hosts.iter().any(|one| one == host)
-            }
-        };
         let query = EvidenceQuery {
             project: self.project.unwrap_or_default(),
             times,
-            hosts: hosts.clone(),
-            wanted: &wanted,
+            hosts: self.host,
+            trusted: &trusted,
             window: spec.keep.window,
             now: now(),
         };
@@ -136,7 +128,7 @@ impl AuditOptions {
             })?;
             writer = Some(EvidenceWriter::new(BufWriter::with_capacity(1 << 20, file)));
         }
-        let findings = audit(&mut *reader, &query, &trusted, writer.as_mut())?;
+        let findings = audit(&mut *reader, &query, writer.as_mut())?;
         if let Some(writer) = writer {
             writer.finish(&own_key(&spec.keep.path)?)?;
         }

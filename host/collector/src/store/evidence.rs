@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-use nephometer_audit::{BatchEvidence, EvidenceLine};
+use nephometer_audit::{BatchEvidence, EvidenceLine, TrustedKeys};
 use nephometer_model::Timestamp;
 use nephometer_proof::{Digest, SignedRecord};
 use serde::Deserialize;
@@ -20,14 +20,24 @@ pub(crate) struct EvidenceQuery<'a> {
     /// The id of the project; empty for samples without one.
     pub(crate) project: String,
     pub(crate) times: TimeRange,
-    /// Names or ids of hosts; if empty, all that are wanted.
+    /// Names or ids of hosts; if empty, all with a trusted key.
     pub(crate) hosts: Vec<String>,
-    /// Whether the streams of a host, by its name or its id, are wanted even without samples of the
-    /// project.
-    pub(crate) wanted: &'a dyn Fn(&str) -> bool,
+    /// The keys of agents.
+    pub(crate) trusted: &'a TrustedKeys,
     /// `store.window`: how much later messages may have arrived.
     pub(crate) window: Duration,
     pub(crate) now: Timestamp,
+}
+
+impl EvidenceQuery<'_> {
+    /// Whether the streams of a host, by its name or its id, are part of the evidence even without
+    /// samples of the project.
+    pub(crate) fn wants(&self, host: &str) -> bool {
+        match &self.hosts[..] {
+            [] => self.trusted.has_host(host),
+            some => some.iter().any(|one| one == host),
+        }
+    }
 }
 
 /// Takes lines of evidence, until it breaks.

@@ -50,22 +50,17 @@ impl Sender {
             name: "all".into(),
             interval: 300.0,
             meters: vec!["*".into()],
-            only: Vec::new(),
-            without: Vec::new(),
+            ..SourceState::default()
         };
         let statement = Statement {
             stream,
             host_id: Uuid::from_u128(host + 1_000),
-            former_host_ids: Vec::new(),
             host: format!("compute-{host}"),
-            agent: "0.1.0".into(),
-            release: "27".into(),
             sink: "out".into(),
             publisher: "notifier://".into(),
             sources: vec![source],
-            transformers: Vec::new(),
-            keys: Vec::new(),
             clock: ClockState { wall: "2026-11-30T00:00:00".into(), ..ClockState::default() },
+            ..Statement::default()
         };
         let digest = Digest::start(stream);
         let ids = u32::try_from(host).unwrap() * 100_000;
@@ -213,26 +208,24 @@ impl Fixture {
             all.extend(lines);
             ControlFlow::Continue(())
         };
-        let wanted = |host: &str| trusted.has_host(host);
-        self.reader().evidence(&query(times, &wanted), &mut take).unwrap();
+        self.reader().evidence(&query(times, trusted), &mut take).unwrap();
         all
     }
 
     /// Audits a time with these lines of trusted keys.
     pub(super) fn audit(&self, keys: &str, times: [&str; 2]) -> Findings {
         let trusted = TrustedKeys::parse(keys).unwrap();
-        let wanted = |host: &str| trusted.has_host(host);
-        let query = query(times, &wanted);
-        audit::<std::io::Sink>(&mut *self.reader(), &query, &trusted, None).unwrap()
+        let query = query(times, &trusted);
+        audit::<std::io::Sink>(&mut *self.reader(), &query, None).unwrap()
     }
 }
 
-fn query<'a>([from, to]: [&str; 2], wanted: &'a dyn Fn(&str) -> bool) -> EvidenceQuery<'a> {
+fn query<'a>([from, to]: [&str; 2], trusted: &'a TrustedKeys) -> EvidenceQuery<'a> {
     EvidenceQuery {
         project: PROJECT.into(),
         times: TimeRange { start: selection::micros(time(from)), end: selection::micros(time(to)) },
         hosts: Vec::new(),
-        wanted,
+        trusted,
         window: std::time::Duration::from_secs(35 * 86_400),
         now: now(),
     }

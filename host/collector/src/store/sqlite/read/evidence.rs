@@ -220,9 +220,8 @@ impl EvidenceReader<'_> {
                     continue;
                 }
                 let statement = self.newest_statement(stream)?;
-                let wanted = |host: &str| (self.query.wanted)(host);
-                if statement
-                    .is_some_and(|one| wanted(&one.host) || wanted(&one.host_id.to_string()))
+                let wants = |host: &str| self.query.wants(host);
+                if statement.is_some_and(|one| wants(&one.host) || wants(&one.host_id.to_string()))
                 {
                     streams.insert(stream);
                 }
