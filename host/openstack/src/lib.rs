@@ -11,7 +11,6 @@ mod error;
 mod glance;
 mod http;
 mod inventory;
-mod io;
 mod keystone;
 mod memory;
 mod nova;
