@@ -106,6 +106,17 @@ fn an_honest_store_is_proved_with_the_file_alone() {
     assert!(series.iter().all(|one| one["unproved"] == 0), "{found:#}");
     let written = audit(&collector, &recorded, &["--output", file.to_str().unwrap()]).code(0);
     assert!(written.stdout.contains("ok: complete"), "{}", written.stdout);
+    audit(&collector, &recorded, &["--output", file.to_str().unwrap()])
+        .code(69)
+        .reports("name a new file");
+    // What people get wrong: an id, a time, no keys.
+    let [from, to] = recorded.times();
+    let of = |project: &str, from: &str| {
+        collector.execute(&["audit", "--project", project, "--from", from, "--to", &to])
+    };
+    let nobody = of("nobody", &from).code(0).stdout;
+    assert!(nobody.contains("no sample of this project in this time; check its id"), "{nobody}");
+    of(&recorded.project(), "yesterday").code(64).reports("--from: \"yesterday\" is not a time");
     assert!(written.stdout.contains("all hosts with a trusted key"), "{}", written.stdout);
     // Neither the store nor the collector's settings are needed.
     std::fs::remove_dir_all(collector.folder.at("store")).unwrap();
@@ -120,6 +131,9 @@ fn an_honest_store_is_proved_with_the_file_alone() {
     text.truncate(text.len() - 20);
     let cut = collector.folder.write("evidence-cut", text);
     verified(&collector, &cut, &[]).code(1).reports("make the file anew");
+    let lost = collector.folder.at("nothing");
+    let lost = verified(&collector, &lost, &[]);
+    assert!(lost.stderr.contains("nothing: No such file"), "{}", lost.stderr);
     let key = "00".repeat(32);
     verified(&collector, &file, &["--collector-key", &key]).code(1).reports("another key");
     collector.folder.write("agents.pub", format!("compute-1 {key}\n"));
@@ -234,10 +248,12 @@ fn the_api_audits_for_the_project_itself() {
 #[test]
 fn keys_are_checked_with_place_and_remedy() {
     let collector = Collector::new("audit-keys");
+    let asked = ["audit", "--project", "p", "--from", "2026-11-01", "--to", "2026-11-02"];
+    collector.execute(&asked).code(64).reports("audit.keys names no file of trusted keys");
     let keys = collector.folder.write("agents.pub", "compute-1 12\n");
     let collector = collector.set("audit.keys", keys.to_str().unwrap());
     let wrong = collector.execute(&["check"]).code(78);
-    assert!(wrong.stderr.contains("agents.pub: line 1: \"12\" is not 64"), "{}", wrong.stderr);
+    assert_eq!(wrong.stderr.matches("agents.pub: line 1: \"12\" is not 64").count(), 1, "once");
     assert!(wrong.stderr.contains("nephometer keys ls --trusted"), "{}", wrong.stderr);
     let collector = collector.set("audit.keys", "/nowhere/agents.pub");
     collector.execute(&["check"]).code(78).reports("nephometer keys ls --trusted");

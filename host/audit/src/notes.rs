@@ -23,6 +23,10 @@ const REASONS: [(&str, &str); 4] = [
 /// The sentences, without repetitions.
 pub(crate) fn notes(series: &[AuditedSeries], streams: &[VerifiedStream]) -> Vec<String> {
     let mut notes = Vec::new();
+    if series.is_empty() {
+        // A wrong id is as complete as a right one without guests.
+        notes.push("no sample of this project in this time; check its id".to_owned());
+    }
     let (mut hosts, mut reasons) = (BTreeMap::new(), BTreeSet::new());
     for one in series {
         reasons.extend(one.missing.iter().map(|missing| &*missing.reason));

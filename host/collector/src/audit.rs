@@ -19,20 +19,20 @@ const KEY: &str = "audit-key";
 #[derive(Debug, Error)]
 pub(crate) enum KeysError {
     /// The file cannot be read.
-    #[error("{path}: {source}; `nephometer keys ls --trusted` prints lines for this file")]
+    #[error("{path}: {error}; `nephometer keys ls --trusted` prints lines for this file")]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// A line is not as it has to be.
-    #[error("{path}: {source}")]
+    #[error("{path}: {line}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line.
-        source: TrustedKeyError,
+        /// What is wrong, with its number.
+        line: TrustedKeyError,
     },
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum AuditFailure {
     #[error(transparent)]
     Evidence(#[from] AuditError),
     /// The file of evidence cannot be written.
-    #[error("cannot write the evidence: {0}")]
+    #[error("cannot write the evidence")]
     Write(#[from] io::Error),
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum AuditFailure {
 #[derive(Debug, Error)]
 pub(crate) enum OwnKeyError {
     /// Its file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -79,8 +79,8 @@ pub(crate) enum OwnKeyError {
 pub(crate) fn trusted_keys(path: Option<&Path>) -> Result<TrustedKeys, KeysError> {
     let Some(path) = path else { return Ok(TrustedKeys::default()) };
     let text = nephometer_files::read_text(path);
-    let text = text.map_err(|source| KeysError::Io { path: path.to_owned(), source })?;
-    TrustedKeys::parse(&text).map_err(|source| KeysError::Line { path: path.to_owned(), source })
+    let text = text.map_err(|error| KeysError::Io { path: path.to_owned(), error })?;
+    TrustedKeys::parse(&text).map_err(|line| KeysError::Line { path: path.to_owned(), line })
 }
 
 /// Audits a project; also writes the evidence, if there is a writer.

@@ -1,8 +1,11 @@
-use std::io::{BufReader, BufWriter};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Sink};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use nephometer_audit::{AuditResult, AuditScope, EvidenceWriter, Findings, TrustedKeys, verify};
+use nephometer_config::CollectorSpec;
 use nephometer_model::Timestamp;
 use nephometer_proof::PublicKey;
 use serde_json::{Value, json};
@@ -11,7 +14,7 @@ use super::output::{Format, print, rows};
 use super::{ConfigOption, Failure};
 use crate::audit::{audit, own_key, trusted_keys};
 use crate::ingest::writer::now;
-use crate::store::{EvidenceQuery, SqliteStore, TimeRange, from_micros, micros};
+use crate::store::{EvidenceQuery, Reader, SqliteStore, TimeRange, from_micros, micros};
 
 /// Verify what the store has of a project against the signatures of the agents
 ///
@@ -107,7 +110,12 @@ impl AuditOptions {
     fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
         let trusted = trusted_keys(spec.trusted_keys.as_deref())?;
-        let times = TimeRange { start: time(self.from)?, end: time(self.to)? };
+        if spec.trusted_keys.is_none() {
+            let text = "audit.keys names no file of trusted keys, so that nothing could be proved; \
+                        `nephometer keys ls --trusted` prints its lines on each host";
+            return Err(Failure::Usage(text.to_owned()).into());
+        }
+        let times = TimeRange { start: time("--from", self.from)?, end: time("--to", self.to)? };
         if times.start >= times.end {
             return Err(Failure::Usage("--to is not behind --from".to_owned()).into());
         }
@@ -120,26 +128,41 @@ impl AuditOptions {
             now: now(),
         };
         let mut reader = SqliteStore::read_only(&spec.keep.path, u64::MAX)?;
-        let mut writer = None;
-        if let Some(path) = &self.output {
-            let created = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-            let file = created.map_err(|error| {
-                anyhow::Error::new(error).context(format!("cannot create {}", path.display()))
-            })?;
-            writer = Some(EvidenceWriter::new(BufWriter::with_capacity(1 << 20, file)));
-        }
-        let findings = audit(&mut *reader, &query, writer.as_mut())?;
-        if let Some(writer) = writer {
-            writer.finish(&own_key(&spec.keep.path)?)?;
-        }
+        let findings = match &self.output {
+            None => audit::<Sink>(&mut *reader, &query, None)?,
+            Some(path) => {
+                let created = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+                let remedy = || format!("cannot create {}; name a new file", path.display());
+                let written = written(&mut *reader, &query, &spec, created.with_context(remedy)?);
+                if written.is_err() {
+                    // A part is no evidence. That it cannot be removed is less than why it is one.
+                    drop(std::fs::remove_file(path));
+                }
+                written?
+            }
+        };
         report(&findings, self.format)
     }
+}
+
+/// Audits, and writes the signed evidence.
+fn written(
+    reader: &mut dyn Reader,
+    query: &EvidenceQuery<'_>,
+    spec: &CollectorSpec,
+    file: File,
+) -> anyhow::Result<Findings> {
+    let mut writer = EvidenceWriter::new(BufWriter::with_capacity(1 << 20, file));
+    let findings = audit(reader, query, Some(&mut writer))?;
+    writer.finish(&own_key(&spec.keep.path)?)?;
+    Ok(findings)
 }
 
 impl Verify {
     fn execute(self) -> anyhow::Result<()> {
         let trusted: TrustedKeys = trusted_keys(Some(&self.keys))?;
-        let file = nephometer_files::open(&self.file)?;
+        let file = nephometer_files::open(&self.file);
+        let file = file.with_context(|| self.file.display().to_string())?;
         let input = BufReader::with_capacity(1 << 20, file);
         let verified = verify(input, &trusted, self.collector_key.as_ref());
         let (findings, key) = verified
@@ -153,8 +176,9 @@ impl Verify {
 }
 
 /// Microseconds since the epoch.
-fn time(text: Option<String>) -> Result<i64, Failure> {
-    Timestamp::parse(&text.unwrap_or_default()).map(micros).map_err(Failure::Usage)
+fn time(option: &str, text: Option<String>) -> Result<i64, Failure> {
+    let time = Timestamp::parse(&text.unwrap_or_default());
+    time.map(micros).map_err(|error| Failure::Usage(format!("{option}: {error}")))
 }
 
 /// Prints findings. An error if they are not provable.

@@ -101,18 +101,19 @@ impl Reload {
 
 /// What has changed and requires a restart, one line each.
 fn needs_restart(old: &CollectorSpec, new: &CollectorSpec) -> Vec<String> {
-    let count = old.brokers.len() != new.brokers.len();
+    // A new setting has to be listed here, or applied.
+    let CollectorSpec { keep, brokers, receivers, commit, secrets: _, unsigned, api, trusted_keys } =
+        new;
+    let count = old.brokers.len() != brokers.len();
+    let addresses = "it was checked with the addresses of the start";
     let differs = [
-        ("store", old.keep != new.keep, "it is opened at the start"),
+        ("store", old.keep != *keep, "it is opened at the start"),
         ("brokers", count, "each entry has a task of its own"),
-        ("receivers", old.receivers != new.receivers, "they are opened at the start"),
-        ("commit", old.commit != new.commit, "the writer reads it at the start"),
-        (
-            "unsigned",
-            old.unsigned != new.unsigned,
-            "it was checked with the addresses of the start",
-        ),
-        ("api", other_api(old.api.as_ref(), new.api.as_ref()), "it is opened at the start"),
+        ("receivers", old.receivers != *receivers, "they are opened at the start"),
+        ("commit", old.commit != *commit, "the writer reads it at the start"),
+        ("unsigned", old.unsigned != *unsigned, addresses),
+        ("api", other_api(old.api.as_ref(), api.as_ref()), "it is opened at the start"),
+        ("audit.keys", old.trusted_keys != *trusted_keys, "the API reads the file that it names"),
     ];
     let changed = differs.into_iter().filter(|one| one.1);
     changed
@@ -166,7 +167,8 @@ mod tests {
         assert!(!settings.has_changed().unwrap());
 
         let after = format!(
-            "{}secrets: [{{name: new, secret: hunter3}}]\ncommit: {{rows: 7}}\nunsigned: true\n",
+            "{}secrets: [{{name: new, secret: hunter3}}]\ncommit: {{rows: 7}}\nunsigned: true\n\
+             audit: {{keys: /etc/nephometer/agents.pub}}\n",
             broker("two")
         );
         let report = reload.apply(Ok(spec(&after)));
@@ -175,7 +177,9 @@ mod tests {
             "broker amqp://127.0.0.1/%2f: new credentials for the broker, connects again",
         ];
         assert_eq!(report.changes, expected);
-        assert_eq!(report.problems.len(), 2, "{report:?}");
+        assert_eq!(report.problems.len(), 3, "{report:?}");
+        // This setting was once ignored without a word.
+        assert!(report.problems[2].starts_with("audit.keys has changed"), "{report:?}");
         assert!(report.problems[0].starts_with("commit has changed; this requires a restart"));
         assert!(settings.has_changed().unwrap());
         settings.mark_unchanged();

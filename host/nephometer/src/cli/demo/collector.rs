@@ -2,7 +2,7 @@
 //! it in SQLite, and has a page and an API. It ends with the demo; its store stays until the next one.
 
 use std::fs;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::ground::free_address;
 use super::{quoted, shortened};
@@ -55,7 +56,8 @@ impl DemoCollector {
             _ => {}
         }
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let (receiver, listen, secret) = (free_address()?, free_address()?, random()?);
+        let (receiver, listen) = (free_address()?, free_address()?);
+        let secret = Uuid::new_v4().simple().to_string();
         let configuration = json!({
             "store": { "path": std::path::absolute(folder.join("store"))? },
             "receivers": [format!("tcp://{receiver}")],
@@ -202,13 +204,6 @@ fn figure(value: &Value) -> String {
         Some((factor, unit)) => format!("{:.1} {unit}", value / factor),
         None => format!("{value:.1}"),
     }
-}
-
-/// A secret of this run.
-fn random() -> Result<String> {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]
