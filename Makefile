@@ -114,7 +114,7 @@ bench-cycle: install-test build ## measure the agent from outside with 20 to 5,0
 	scripts/bench-report
 
 .PHONY: bench-audit
-bench-audit: build ## measure an audit of a project's month: 10 hosts, 100 resources, 10 meters
+bench-audit: install-test build ## measure an audit of a project's month: 10 hosts, 100 resources, 10 meters
 	scripts/bench-audit
 
 .PHONY: bench-scale
