@@ -299,7 +299,7 @@ impl From<VirtError> for ReadError {
 
 /// How long a monitor has been occupied. `None` as well if the domain does not run, was removed, or
 /// if its driver has no monitors.
-fn monitor_occupied_for(connection: &Connection, uuid: Uuid) -> Option<Duration> {
+fn monitor_occupied_for(connection: &mut Connection, uuid: Uuid) -> Option<Duration> {
     match connection.monitor_state(uuid) {
         Ok(MonitorState::Occupied { for_ms }) => Some(Duration::from_millis(for_ms)),
         Ok(MonitorState::Free) | Err(_) => None,

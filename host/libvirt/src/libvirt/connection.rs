@@ -1,5 +1,7 @@
 //! One connection to libvirt. Every method blocks, without a limit.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Once;
 
 use thiserror::Error;
@@ -13,6 +15,10 @@ use super::sys;
 use nephometer_model::{
     DiskReading, Domain, DomainState, Groups, MemoryReading, Moment, NicReading, RawNumber, Reading,
 };
+
+/// Handles that a connection keeps at most. Past it all are dropped, and with them those of domains that
+/// were removed.
+const MAX_HANDLES: usize = 10_000;
 
 /// An error of libvirt.
 #[derive(Debug, Clone, Error)]
@@ -70,6 +76,10 @@ pub(crate) struct RawDomain {
 pub(crate) struct Connection {
     connect: Connect,
     bulk: bool,
+    /// Of domains that were listed or looked up. libvirt finds a domain by the uuid in the handle, with
+    /// each call, so that a handle stays right when the domain is stopped, started, renamed or defined
+    /// again; a look-up before each call would be a round trip more.
+    handles: HashMap<Uuid, Handle>,
 }
 
 impl Connection {
@@ -82,7 +92,7 @@ impl Connection {
             return Err(VirtError::Other("the URI contains a NUL byte".to_owned()));
         }
         let connect = Connect::open_read_only(Some(uri))?;
-        let mut connection = Self { connect, bulk: true };
+        let mut connection = Self { connect, bulk: true, handles: HashMap::new() };
         // The test driver has the bulk call, but returns only the state.
         connection.bulk = connection.connect.get_type()? != "TEST";
         Ok(connection)
@@ -99,22 +109,29 @@ impl Connection {
     }
 
     /// Uuid and name of all domains, running or not.
-    pub(crate) fn list(&self) -> Result<Vec<(Uuid, String)>, VirtError> {
-        let handles = self.connect.list_all_domains(0)?;
-        handles.iter().map(|handle| Ok((handle.get_uuid()?, handle.get_name()?))).collect()
+    pub(crate) fn list(&mut self) -> Result<Vec<(Uuid, String)>, VirtError> {
+        self.handles.clear();
+        let mut listed = Vec::new();
+        for handle in self.connect.list_all_domains(0)? {
+            let uuid = handle.get_uuid()?;
+            listed.push((uuid, handle.get_name()?));
+            self.handles.insert(uuid, handle);
+        }
+        Ok(listed)
     }
 
     /// The XML of one domain.
-    pub(crate) fn xml(&self, uuid: Uuid) -> Result<String, VirtError> {
+    pub(crate) fn xml(&mut self, uuid: Uuid) -> Result<String, VirtError> {
+        self.bound_handles();
         Ok(self.handle(uuid)?.get_xml_desc(0)?)
     }
 
     /// Everything that libvirt reports about one domain, as text.
-    pub(crate) fn raw(&self, uuid: Uuid) -> Result<RawDomain, VirtError> {
+    pub(crate) fn raw(&mut self, uuid: Uuid) -> Result<RawDomain, VirtError> {
         let handle = self.handle(uuid)?;
         let xml = handle.get_xml_desc(0)?;
         let flags = virt_sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
-        let records = sys::Records::of(std::slice::from_ref(&handle), 0, flags)?;
+        let records = sys::Records::of(&[handle], 0, flags)?;
         let mut statistics = Vec::new();
         for record in records.iter() {
             let text = |(key, value): (&str, StatValue<'_>)| (key.to_owned(), value.to_string());
@@ -132,8 +149,8 @@ impl Connection {
     }
 
     /// The state of a domain's monitor as libvirtd knows it, without a request to QEMU.
-    pub(crate) fn monitor_state(&self, uuid: Uuid) -> Result<MonitorState, VirtError> {
-        let info = sys::control_info(&self.handle(uuid)?)?;
+    pub(crate) fn monitor_state(&mut self, uuid: Uuid) -> Result<MonitorState, VirtError> {
+        let info = sys::control_info(self.handle(uuid)?)?;
         Ok(match info.state {
             virt_sys::VIR_DOMAIN_CONTROL_OK | virt_sys::VIR_DOMAIN_CONTROL_JOB => {
                 MonitorState::Free
@@ -144,8 +161,8 @@ impl Connection {
 
     /// The progress of a domain's job, such as a migration, as `job.*`; empty without a job. Waits for
     /// the domain's monitor.
-    pub(crate) fn job(&self, uuid: Uuid) -> Result<Vec<RawNumber>, VirtError> {
-        let job = sys::JobStatistics::of(&self.handle(uuid)?)?;
+    pub(crate) fn job(&mut self, uuid: Uuid) -> Result<Vec<RawNumber>, VirtError> {
+        let job = sys::JobStatistics::of(self.handle(uuid)?)?;
         let mut builder = ReadingBuilder::new(true);
         for (key, value) in job.pairs().filter(|_| job.is_active()) {
             let added = builder.add(&format!("job.{key}"), value);
@@ -165,6 +182,7 @@ impl Connection {
         groups: Groups,
         now: &dyn Fn() -> Moment,
     ) -> Result<Vec<Result<Reading, VirtError>>, VirtError> {
+        self.bound_handles();
         if self.bulk {
             match self.read_bulk(domains, groups, now) {
                 Err(VirtError::NoSupport(_)) => self.bulk = false,
@@ -175,29 +193,29 @@ impl Connection {
     }
 
     fn read_bulk(
-        &self,
+        &mut self,
         domains: &[impl AsRef<Domain>],
         groups: Groups,
         now: &dyn Fn() -> Moment,
     ) -> Result<Vec<Result<Reading, VirtError>>, VirtError> {
-        let mut handles = Vec::with_capacity(domains.len());
         for domain in domains {
             match self.handle(domain.as_ref().uuid) {
-                Ok(handle) => handles.push(handle),
-                Err(VirtError::NoDomain) => {}
+                Ok(_) | Err(VirtError::NoDomain) => {}
                 Err(error) => return Err(error),
             }
         }
+        let handles = domains.iter().filter_map(|domain| self.handles.get(&domain.as_ref().uuid));
+        let handles: Vec<&Handle> = handles.collect();
         let flags = virt_sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
         let records = sys::Records::of(&handles, mask(groups), flags)?;
         let taken = now();
-        let mut readings = std::collections::HashMap::with_capacity(domains.len());
+        let mut readings = HashMap::with_capacity(domains.len());
         for record in records.iter() {
             let uuid = record.uuid()?;
             readings.insert(uuid, build_reading(&record, uuid, taken, groups));
         }
         if groups.contains(Groups::SIZES) {
-            for handle in &handles {
+            for handle in handles {
                 if let Some(Ok(reading)) = readings.get_mut(&handle.get_uuid()?) {
                     add_sizes(handle, reading);
                 }
@@ -212,7 +230,7 @@ impl Connection {
     /// Reads one domain with individual calls, for drivers without bulk statistics. Values that the
     /// driver lacks are absent.
     fn read_one(
-        &self,
+        &mut self,
         domain: &Domain,
         groups: Groups,
         now: &dyn Fn() -> Moment,
@@ -227,31 +245,44 @@ impl Connection {
             ..Reading::default()
         };
         if groups.contains(Groups::BALLOON) {
-            reading.memory = memory(&handle);
+            reading.memory = memory(handle);
             reading.memory.maximum = Some(info.max_mem);
         }
         if groups.contains(Groups::BLOCK) {
             let disks = domain.disks.iter().filter(|disk| disk.has_source);
-            reading.disks = disks.filter_map(|disk| block(&handle, &disk.target)).collect();
+            reading.disks = disks.filter_map(|disk| block(handle, &disk.target)).collect();
         }
         if groups.contains(Groups::SIZES) {
-            add_sizes(&handle, &mut reading);
+            add_sizes(handle, &mut reading);
         }
         if groups.contains(Groups::INTERFACE) {
             reading.nics =
-                domain.nics.iter().filter_map(|nic| interface(&handle, &nic.target)).collect();
+                domain.nics.iter().filter_map(|nic| interface(handle, &nic.target)).collect();
         }
         reading.taken = now();
         Ok(reading)
     }
 
-    fn handle(&self, uuid: Uuid) -> Result<Handle, VirtError> {
-        Ok(Handle::lookup_by_uuid(&self.connect, uuid)?)
+    /// Called between two calls, so that none misses a handle that it has looked up.
+    fn bound_handles(&mut self) {
+        if self.handles.len() > MAX_HANDLES {
+            self.handles.clear();
+        }
+    }
+
+    /// A domain of this connection, looked up the first time.
+    fn handle(&mut self, uuid: Uuid) -> Result<&Handle, VirtError> {
+        Ok(match self.handles.entry(uuid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Handle::lookup_by_uuid(&self.connect, uuid)?),
+        })
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Each keeps the connection open.
+        self.handles.clear();
         // Fails if the remote end is gone already; there is nothing left to do then.
         if let Err(error) = self.connect.close() {
             tracing::debug!(%error, "closing a connection to libvirt failed");

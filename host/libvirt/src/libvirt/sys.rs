@@ -41,12 +41,12 @@ pub(super) struct ControlInfo {
 impl Records {
     /// Calls `virDomainListGetStats`. All domains must be of one connection; libvirt omits removed
     /// ones.
-    pub(super) fn of(domains: &[Domain], groups: u32, flags: u32) -> Result<Self, Error> {
+    pub(super) fn of(domains: &[&Domain], groups: u32, flags: u32) -> Result<Self, Error> {
         if domains.is_empty() {
             return Ok(Self { list: ptr::null_mut(), count: 0 });
         }
         let mut pointers: Vec<virt_sys::virDomainPtr> =
-            domains.iter().map(Domain::as_ptr).collect();
+            domains.iter().map(|domain| domain.as_ptr()).collect();
         pointers.push(ptr::null_mut());
         let mut list = ptr::null_mut();
         // SAFETY: `pointers` is a NULL-terminated array of valid domain objects, which `domains`
