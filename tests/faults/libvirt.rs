@@ -134,6 +134,38 @@ fn assert_last_samples(all: &[Value], off: &str, idle: &str) {
     assert!(reasons == ["saved", "crashed"] || reasons == ["saved", "failed"], "{reasons:?}");
 }
 
+/// The agent keeps libvirt's handles of domains between cycles.
+#[test]
+fn renamed_and_newly_defined_guests_are_read_on() {
+    let lab = Lab::up(
+        "faults-renamed",
+        &["--linux", "0", "--idle", "1", "--paused", "0", "--off", "1", "--no-amqp"],
+    );
+    let agent = agent("faults-renamed", &lab, 1);
+    let mut running = agent.run();
+    running.wait_for_cycles(1);
+    let id = uuid(&lab, "off-1");
+    let read_as = |name: &str| {
+        lab.virsh(&["start", name]);
+        let known = complete(&agent).len();
+        eventually("samples with the name", PATIENCE, || {
+            let all = complete(&agent);
+            let new = of(&all[known..], "cpu", &id);
+            let named = new.iter().filter(|one| one["resource_metadata"]["name"] == name);
+            (named.count() > 1).then_some(())
+        });
+        lab.virsh(&["destroy", name]);
+    };
+    read_as("off-1");
+    lab.virsh(&["domrename", "off-1", "renamed-1"]);
+    read_as("renamed-1");
+    let xml = agent.folder.write("again.xml", lab.virsh(&["dumpxml", "renamed-1"]));
+    lab.virsh(&["undefine", "renamed-1"]);
+    lab.virsh(&["define", xml.to_str().unwrap()]);
+    read_as("renamed-1");
+    assert_eq!(running.stop().code(0).ledger().missing, 0);
+}
+
 #[test]
 fn killed_libvirtd_is_reconnected() {
     let lab = Lab::up(
