@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::applied_actions;
 use super::drained_sink::DrainedSink;
@@ -139,8 +139,7 @@ impl Sink {
     /// down.
     pub async fn run(mut self) -> DrainedSink {
         self.restore().await;
-        let mut idle_check = interval(IDLE_CHECK);
-        idle_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle_check = idle_checks();
         while !self.ended {
             tokio::select! {
                 biased;
@@ -410,6 +409,17 @@ impl Sink {
             name: self.name,
         }
     }
+}
+
+/// Ticks of the idle check, at the same moments for all sinks: an idle agent wakes up once for all of
+/// them, and one of them makes durable what all have written.
+fn idle_checks() -> Interval {
+    static BEGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    let into_period = BEGIN.elapsed().as_secs_f64() % IDLE_CHECK.as_secs_f64();
+    let first = Instant::now() + IDLE_CHECK - Duration::from_secs_f64(into_period);
+    let mut checks = interval_at(first, IDLE_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    checks
 }
 
 /// A number that differs between batches, so that sinks that fail together do not retry together.
