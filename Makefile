@@ -27,14 +27,14 @@ build: ## build the agent and the collector (target/release/), and the shipped c
 	scripts/wasm-build
 
 .PHONY: agent
-agent: ## build the agent without author tools, and the shipped transformers, as `make run` needs them
+agent: ## build the agent without author tools, the collector, and the shipped transformers, as `make run` needs them
 	scripts/install build
-	cargo build --release --locked -p nephometer --no-default-features
+	cargo build --release --locked -p nephometer -p nephometer-collector --no-default-features
 	scripts/wasm-build transformers
 
 .PHONY: run
 # AMQP_URL is passed in the environment: `AMQP_URL=... make run` keeps it out of every command line.
-run: agent ## run a demo until Ctrl-C; optional: SECONDS=20, LIBVIRT_URI=..., AMQP_URL=...
+run: agent ## run a demo of agent and collector until Ctrl-C; optional: SECONDS=20, LIBVIRT_URI=..., AMQP_URL=...
 	@exec "$(AGENT)" demo --components target/components --folder target/demo --file target/demo.ndjson $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(LIBVIRT_URI),--libvirt "$$LIBVIRT_URI")
 
@@ -50,7 +50,7 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe oras test-languages guide docs instructions ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe oras schemathesis test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -68,9 +68,10 @@ ceilometer: # install a real Ceilometer for tests
 	scripts/ceilometer
 
 .PHONY: oracles
-oracles: build ceilometer ## compare with real services that are too large for `make test`: Gnocchi
+oracles: build ceilometer ## compare with real services that are too large for `make test`: Gnocchi, Ceilometer's collector and API
 	scripts/install oracles
 	scripts/gnocchi
+	scripts/ceilometer-api
 
 .PHONY: axe
 axe: # install axe-core for the test of the page
@@ -79,6 +80,10 @@ axe: # install axe-core for the test of the page
 .PHONY: oras
 oras: # install oras for tests of registries
 	scripts/oras
+
+.PHONY: schemathesis
+schemathesis: build ## compare the answers of the collector's API with its OpenAPI document
+	scripts/schemathesis
 
 .PHONY: ceilometerclient
 ceilometerclient: # install python-ceilometerclient for tests of the collector
@@ -100,12 +105,17 @@ bench: install-test build ## measure component calls, the whole path, the agent'
 	scripts/bench-reload
 	scripts/bench-cycle
 	scripts/bench-server
+	scripts/bench-collector
 	scripts/bench-report
 
 .PHONY: bench-cycle
 bench-cycle: install-test build ## measure the agent from outside with 20 to 5,000 simulated domains
 	scripts/bench-cycle
 	scripts/bench-report
+
+.PHONY: bench-audit
+bench-audit: install-test build ## measure an audit of a project's month: 10 hosts, 100 resources, 10 meters
+	scripts/bench-audit
 
 .PHONY: bench-scale
 bench-scale: install-test build ceilometer ## measure the load of many agents on a broker and a collector, and check the formulas of docs/scale.md
@@ -193,7 +203,7 @@ tutorial: install-test build ## run the commands of docs/tutorial.md in an empty
 
 .PHONY: fuzz
 fuzz: $(FUZZ) build ## fuzz each parser, then hostile components, FUZZ_SECONDS=60 each; the first build takes long
-	for target in amqp answer options component xml statistics yaml oslo url spool control http; do \
+	for target in amqp answer options component xml statistics yaml oslo url spool control http message query; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir host/fuzz --target-dir target/fuzz \
 	    --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done

@@ -1,6 +1,9 @@
-//! `nephometer demo`: the picture, with and without a terminal.
+//! `nephometer demo`: the picture, with and without a terminal, and the way of all samples through the
+//! collector.
 
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::harness::{Agent, PATIENCE, Terminal, eventually, root};
 
@@ -18,7 +21,7 @@ fn arguments(agent: &Agent, seconds: &str) -> Vec<String> {
 /// The commands below TRY.
 fn commands(picture: &str) -> Vec<&str> {
     let lines = picture.lines().skip_while(|line| !line.starts_with("TRY")).skip(1);
-    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+    lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with('#')).collect()
 }
 
 /// The digest of the component of a sink, as a picture shows it.
@@ -34,7 +37,7 @@ fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
     command.args(arguments(&agent, "16")).current_dir(agent.folder.path()).env_remove("AMQP_URL");
     let running = agent.start(command, None);
     let first = eventually("the first picture", PATIENCE, || {
-        Some(running.stdout()).filter(|out| commands(out).len() == 3)
+        Some(running.stdout()).filter(|out| commands(out).len() == 4)
     });
     let shell = |command: &str| {
         let mut shell = Command::new("sh");
@@ -45,6 +48,8 @@ fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
     };
     let printed = commands(&first).into_iter().map(shell).collect::<String>();
     assert!(printed.contains("http://127.0.0.1:") && printed.contains("/#token="), "{printed}");
+    // The fourth one asks the collector, which has the samples of ten machines already.
+    assert!(printed.contains("RESOURCE_ID") && printed.lines().count() > 10, "{printed}");
     let ended = running.ended(PATIENCE).code(0);
     let out = &ended.stdout;
     assert!(!out.contains('\u{1b}'), "{out}");
@@ -59,11 +64,34 @@ fn without_a_terminal_the_picture_is_plain_text_and_its_commands_work() {
     assert!(row.chars().any(|c| ('▁'..='█').contains(&c)), "{row}");
     assert!(last.contains("rate_of_change@") && last.contains(" 0 waiting"), "{last}");
     let commands = commands(last);
-    assert_eq!(commands.len(), 3, "{last}");
-    let pictures = out.lines().filter(|line| !commands.contains(line));
+    assert_eq!(commands.len(), 4, "{last}");
+    let is_command = |line: &&str| commands.contains(line) || line.contains(" --config ");
+    let pictures = out.lines().filter(|line| !is_command(line));
     let wide: Vec<_> = pictures.filter(|line| line.chars().count() > 80).collect();
     assert!(wide.is_empty(), "{wide:#?}");
     assert!(!ended.stderr.contains(" 0 readings failed"), "{}", ended.stderr);
+    collected(&agent, last);
+}
+
+/// What the collector has is what the agent has sent, and nothing is left running.
+fn collected(agent: &Agent, last: &str) {
+    let line = last.lines().find(|line| line.contains(" samples collected in ")).unwrap();
+    let count: usize = line.split(' ').next().unwrap().parse().unwrap();
+    // The file got the same samples.
+    let file = std::fs::read_to_string(agent.folder.at("demo.ndjson")).unwrap();
+    assert_eq!(count, file.lines().count(), "{last}");
+    assert!(count > 500, "{count}");
+    let rows = last.lines().skip_while(|line| !line.starts_with("COLLECTED")).skip(1);
+    let counted = rows.map_while(|row| row.get(31..39)?.trim().parse::<usize>().ok());
+    assert_eq!(counted.sum::<usize>(), count, "{last}");
+    let way = last.lines().find(|line| line.starts_with("collector: tcp://")).unwrap();
+    let page = way.split("http://").nth(1).unwrap().trim_end_matches('/');
+    assert!(std::net::TcpStream::connect(page).is_err(), "{page} is still served");
+    let again = last.lines().rfind(|line| line.contains(" run --config ")).unwrap();
+    let state = again.replace(" run --config ", " status --json --config ");
+    let output = Command::new("sh").args(["-c", &state]).current_dir(agent.folder.path()).output();
+    let state: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    assert_eq!(state["samples"], count, "{state}");
 }
 
 /// A file that cannot be written, and an output that is closed: the demo reports the first, and ends with both.
@@ -75,7 +103,8 @@ fn what_is_not_acknowledged_is_reported_and_a_closed_output_ends_it() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nephometer"));
     command.args(words).current_dir(agent.folder.path()).env_remove("AMQP_URL");
     let ended = agent.start(command, None).ended(PATIENCE).code(69);
-    assert!(ended.stderr.contains("messages: 0 acknowledged, "), "{}", ended.stderr);
+    // The other publisher, to the collector, is not delayed.
+    assert!(ended.stderr.contains("messages: 6 acknowledged, "), "{}", ended.stderr);
     assert!(!ended.stderr.contains(" 0 waiting"), "{}", ended.stderr);
 
     let words: Vec<_> = arguments(&agent, "300").iter().map(|word| format!("'{word}'")).collect();

@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod audit;
 mod authoring;
 mod broker_tls;
 mod cases;

@@ -1,9 +1,13 @@
 //! Streams as a receiver verifies them: through kills, drops, reloads, rotated keys, on a broker and
 //! in a file.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nephometer_proof::{Digest, Record, SignedRecord, Statement};
+use nephometer_proof::{
+    Digest, ProjectContent, ProvedSample, ProvedValue, PublicKey, Record, SignedRecord, Statement,
+    digest_samples,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -24,6 +28,51 @@ fn statements(records: &[Record]) -> Vec<&Statement> {
 
 fn is_checkpoint(record: &Record) -> bool {
     matches!(record, Record::Checkpoint(_))
+}
+
+/// The contents of checkpoints, computed anew from the samples as they arrived.
+fn assert_contents(messages: &[Arrival], keys: &[PublicKey]) {
+    let (mut samples, mut checked): (BTreeMap<String, Vec<Value>>, _) = (BTreeMap::new(), 0);
+    for message in messages {
+        for sample in message.samples() {
+            let project = sample["project_id"].as_str().unwrap_or_default().to_owned();
+            samples.entry(project).or_default().push(sample);
+        }
+        let Some(Record::Checkpoint(checkpoint)) = record_of(message, keys) else { continue };
+        let content = |(project, samples): (String, Vec<Value>)| ProjectContent {
+            project: Digest::of_project(&project),
+            samples: samples.len() as u64,
+            digest: digest_samples(&mut samples.iter().map(proved).collect::<Vec<_>>()),
+        };
+        let contents: Vec<_> = std::mem::take(&mut samples).into_iter().map(content).collect();
+        assert_eq!(checkpoint.batch.unwrap().contents, contents);
+        checked += contents.len();
+    }
+    assert!(checked > 1 && samples.is_empty(), "{checked} contents, {samples:?} left");
+}
+
+fn record_of(message: &Arrival, keys: &[PublicKey]) -> Option<Record> {
+    let signed = message.notification().get("nephometer")?.clone();
+    Some(serde_json::from_value::<SignedRecord>(signed).unwrap().verify(keys).unwrap())
+}
+
+fn proved(sample: &Value) -> ProvedSample<'_> {
+    let text = |key: &str| sample[key].as_str().unwrap();
+    let time = text("timestamp").parse::<jiff::civil::DateTime>().unwrap();
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let volume = &sample["counter_volume"];
+    ProvedSample {
+        id: text("message_id"),
+        meter: text("counter_name"),
+        unit: text("counter_unit"),
+        kind: text("counter_type"),
+        resource: text("resource_id"),
+        time: time.as_microsecond(),
+        value: match volume.as_i64() {
+            Some(whole) => ProvedValue::integer(whole.into()),
+            None => ProvedValue::Double(volume.as_f64().unwrap()),
+        },
+    }
 }
 
 #[test]
@@ -79,6 +128,7 @@ fn clean_restarts_continue_the_chain_without_a_hole() {
     let verified = verify_arrivals(&messages, &public_keys(&agent));
     assert_eq!(verified.last, messages.len() as u64, "no number is missing");
     assert_eq!(statements(&verified.records).len(), 3, "one per start");
+    assert_contents(&messages, &public_keys(&agent));
     assert_eq!(verified.drops(), []);
 }
 

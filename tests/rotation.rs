@@ -9,9 +9,11 @@ use nephometer_wire::{SignatureForm, Signer};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Agent, Consumer, Folder, Lab, PATIENCE, Running, broker, closed_port, eventually, text, verify,
+    Agent, Consumer, Folder, Lab, PATIENCE, Running, broker, closed_port, cloud, eventually, text,
+    verify,
 };
 use crate::reload::{command, write_unnoticed};
+use crate::scrape::get;
 
 /// Connections of a user at a broker, one line each: their process, and the subject of their
 /// certificate.
@@ -22,7 +24,7 @@ fn connections(lab: &Lab, user: &str) -> Vec<String> {
 }
 
 /// Waits for the only connection of a user that `is_new` accepts.
-fn connection(lab: &Lab, user: &str, is_new: impl Fn(&str) -> bool) -> String {
+pub(crate) fn connection(lab: &Lab, user: &str, is_new: impl Fn(&str) -> bool) -> String {
     eventually("a connection", PATIENCE, || {
         let all = connections(lab, user);
         all.into_iter().find(|line| is_new(line))
@@ -122,6 +124,70 @@ fn a_new_secret_signs_from_the_next_batch_on() {
     assert!(!old.is_empty());
     assert_eq!(verify(old, "old-secret"), old.len());
     assert_eq!(verify(new, "new-secret"), new.len());
+}
+
+#[test]
+fn a_new_token_of_a_listener_counts_from_the_next_request_on() {
+    let agent = Agent::new("rotation-token").everything_to(&["test://"]);
+    let [metrics, scrapes] = [closed_port(), closed_port()];
+    let files = [
+        agent.folder.write("metrics-token", "first-token-of-metrics\n"),
+        agent.folder.write("scrapes-token", "first-token-of-scrapes\n"),
+    ];
+    let agent = agent
+        .set("telemetry", json!({"listen": format!("127.0.0.1:{metrics}"), "token_file": files[0]}))
+        .set(
+            "prometheus",
+            json!({"listen": format!("127.0.0.1:{scrapes}"), "token_file": files[1]}),
+        );
+    let running = agent.run();
+    let is_open = |port: u16, token: &str| {
+        get(port, "/metrics", &format!("Authorization: Bearer {token}\r\n")).is_some()
+    };
+    let open = |port: u16, token: &str| {
+        eventually("an open listener", PATIENCE, || is_open(port, token).then_some(()));
+    };
+    open(metrics, "first-token-of-metrics");
+    open(scrapes, "first-token-of-scrapes");
+    write_unnoticed(&agent, "metrics-token", b"other-token-of-metrics\n");
+    let expected = "telemetry: new token, counts from the next request on";
+    command(&agent, &["reload", "--plan"]).code(0).reports(expected);
+    assert!(!is_open(metrics, "other-token-of-metrics"), "the plan changed something");
+    command(&agent, &["reload"]).code(0).reports(expected);
+    open(metrics, "other-token-of-metrics");
+    assert!(!is_open(metrics, "first-token-of-metrics"));
+    assert!(
+        is_open(scrapes, "first-token-of-scrapes") && !is_open(scrapes, "other-token-of-metrics")
+    );
+    command(&agent, &["reload"]).code(0).reports("nothing has changed");
+
+    // By itself, from the file.
+    fs::write(&files[1], "second-token-of-scrapes\n").unwrap();
+    open(scrapes, "second-token-of-scrapes");
+    assert!(!is_open(scrapes, "first-token-of-scrapes"));
+    let log = running.stderr();
+    assert!(!log.contains("-token-of-"), "the log has a token");
+    running.stop().code(0);
+}
+
+#[test]
+fn new_credentials_of_nova_are_used_without_a_restart() {
+    let cloud = cloud();
+    let agent = Agent::new("rotation-nova").everything_to(&["test://"]);
+    let file = agent.folder.write("password", "expired-password\n");
+    let mut credentials = cloud.password();
+    credentials.as_object_mut().unwrap().remove("password");
+    credentials["password_file"] = file.display().to_string().into();
+    let agent = agent.set("discovery.method", "merged").set("service_credentials", credentials);
+    let running = agent.run();
+    eventually("a refusal", PATIENCE, || running.logged("nova unreachable").pop());
+    assert!(running.logged("nova reachable").is_empty());
+    fs::write(&file, "ceilometer-password\n").unwrap();
+    let applied = eventually("a reload", PATIENCE, || running.logged("reload applied").pop());
+    assert!(text(&applied, "changes").contains("service_credentials: new settings"), "{applied}");
+    eventually("Nova's answer", PATIENCE, || running.logged("nova reachable").pop());
+    assert!(!running.stderr().contains("-password"), "the log has a password");
+    running.stop().code(0);
 }
 
 /// Makes an authority, the broker's certificate, and two of clients.

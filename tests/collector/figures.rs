@@ -195,3 +195,56 @@ fn history_needs_an_empty_range() {
         .collect();
     assert_eq!(found, [("2020-02-28T00:00:00", 1.0), ("2020-02-29T00:00:00", 14.0)]);
 }
+
+/// Local days in Central Europe, by their offsets to UTC: midnight to midnight with 23 and with 25
+/// hours, of which the latter has one twice. Neither an hour nor a sample is missing or counted twice.
+#[test]
+fn days_of_23_and_25_hours_have_each_hour_once() {
+    let collector = Collector::new("collector-days")
+        .set("store.window", "40000d")
+        .set("store.keep", "forever")
+        .set("store.rollups", "forever");
+    // Midnight with the offset before, and the one after; both change at 01:00 in UTC.
+    let days = [
+        (["2024-03-31", "2024-04-01"], ["+01:00", "+02:00"], 23_i32),
+        (["2024-10-27", "2024-10-28"], ["+02:00", "+01:00"], 25),
+    ];
+    let mut lines = Vec::new();
+    for ([day, _], [before, after], hours) in days {
+        let midnight: jiff::Timestamp = format!("{day}T00:00:00{before}").parse().unwrap();
+        let change: jiff::Timestamp = format!("{day}T01:00:00Z").parse().unwrap();
+        for half in -1..=2 * hours {
+            let time = midnight + jiff::SignedDuration::from_mins(i64::from(30 * half));
+            let offset = if time < change { before } else { after };
+            let shift = if offset == "+01:00" { 1 } else { 2 };
+            let local = jiff::tz::Offset::from_hours(shift).unwrap().to_datetime(time);
+            let number = lines.len();
+            lines.push(
+                json!({
+                    "id": format!("00000000-0000-4000-8000-{number:012}"), "name": "cpu_util",
+                    "type": "gauge", "unit": "%", "volume": half, "user_id": "u",
+                    "project_id": "p", "resource_id": "r", "source": "openstack",
+                    "timestamp": format!("{}{offset}", local.strftime("%Y-%m-%dT%H:%M:%S")),
+                    "resource_metadata": {},
+                })
+                .to_string(),
+            );
+        }
+    }
+    let file = collector.folder.write("days", lines.join("\n"));
+    let stored = collector.execute(&["import", "--unsigned", file.to_str().unwrap()]).code(0);
+    stored.reports(&format!("ok: {} stored, 0 duplicates", lines.len()));
+    for ([day, next], [before, after], hours) in days {
+        let (from, to) = (format!("{day}T00:00:00{before}"), format!("{next}T00:00:00{after}"));
+        let ask = |period: &str| {
+            let range = ["--from", &*from, "--to", &*to, "--period", period];
+            collector.query(&[&["statistics", "--meter", "cpu_util"], &range[..]].concat())
+        };
+        let whole = ask(&(hours * 3_600).to_string());
+        assert_eq!((whole.len(), &whole[0]["count"]), (1, &json!(2 * hours)), "{day}");
+        assert_eq!(whole[0]["duration"], json!(f64::from(hours) * 3_600.0 - 1_800.0), "{day}");
+        let each = ask("3600");
+        assert_eq!(each.len(), usize::try_from(hours).unwrap(), "{day}");
+        assert!(each.iter().all(|hour| hour["count"] == 2), "{day}: {each:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Tokens of a real Keystone on the v2 API.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::api::{Served, served};
@@ -94,13 +95,15 @@ fn a_revoked_token_ends_after_the_time_of_the_cache() {
 fn the_collector_gets_a_new_token_of_its_own() {
     let cloud = cloud();
     let (_, project) = member(cloud, "keystone-own", "admin");
+    let collector = Collector::new("collector-keystone-own");
+    let file = collector.folder.write("password", "password\n");
     let credentials = json!({"auth_url": cloud.auth_url(), "username": "keystone-own",
-        "password": "password", "project_id": project});
-    let collector = Collector::new("collector-keystone-own")
+        "password_file": file, "project_id": project});
+    let collector = collector
         .set("api.access", "keystone")
         .set("api.token_cache", "1ms")
         .set("api.keystone", credentials);
-    let Served { running, address, collector: _collector, .. } = served(collector);
+    let Served { running, address, collector, .. } = served(collector);
     let (client, _) = member(cloud, "keystone-client", "member");
     let status = |expected: u16| {
         eventually("the status", PATIENCE, || {
@@ -122,6 +125,15 @@ fn the_collector_gets_a_new_token_of_its_own() {
     status(200);
     assert_eq!(running.logged("keystone unavailable").len(), 1);
     assert_eq!(running.logged("keystone available").len(), 1);
+    // Its file has the new password: a reload is enough.
+    change("third");
+    status(503);
+    collector.folder.write("password", "third\n");
+    running.signal(Signal::HUP);
+    status(200);
+    let applied = running.logged("reload applied");
+    assert_eq!(applied[0]["changes"], "api.access: counts from the next request on");
+    assert!(!running.stderr().contains("third"), "the log has the password");
     running.stop().code(0);
 }
 

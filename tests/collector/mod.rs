@@ -6,28 +6,22 @@ mod client;
 mod closing;
 mod figures;
 mod keystone;
+mod kills;
 mod openapi;
 mod page;
+mod queries;
 mod receivers;
+mod rotation;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Agent, Collector, Consumer, PATIENCE, Running, api_of, at_broker, broker, declare, eventually,
-    request, scaled, text,
+    Agent, Collector, PATIENCE, api_of, at_broker, broker, declare, eventually, request,
 };
-
-/// The samples that a witness has received, by id.
-fn witnessed(consumer: &Consumer) -> BTreeMap<String, Value> {
-    let samples = consumer.samples().into_iter();
-    samples.map(|sample| (text(&sample, "id").to_owned(), sample)).collect()
-}
 
 /// Stored samples by id; panics if an id is there twice.
 fn stored(collector: &Collector) -> BTreeMap<String, Value> {
@@ -37,69 +31,6 @@ fn stored(collector: &Collector) -> BTreeMap<String, Value> {
         assert!(all.insert(id.clone(), sample).is_none(), "{id} is stored twice");
     }
     all
-}
-
-/// Two collectors with one store and one queue are killed at random moments, and so is the agent:
-/// every sample is stored once, with its values, and streams are kept whole.
-#[test]
-fn every_sample_is_stored_once_through_kills() {
-    let url = broker().amqp_url();
-    let witness = Consumer::new(url, "witness");
-    let agent = Agent::new("collector-agent")
-        .libvirt("sim://?domains=5&seed=11")
-        .amqp(url)
-        .everything_to(&["notifier://?topic=collected&topic=witness"]);
-    let collector = Collector::new("collector-kills").consuming(url, &["collected"]);
-    let mut agents = agent.run();
-    agents.wait_for_cycles(1);
-    let mut random = 7_u64;
-    for round in 0..scaled(6, 100) {
-        let pair = [collector.run(), collector.run()];
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(100 + (random >> 33) % 1_500));
-        for one in pair {
-            one.signal(Signal::KILL);
-            one.ended(PATIENCE);
-        }
-        if round == 2 {
-            agents.signal(Signal::KILL);
-            agents.ended(PATIENCE);
-            agents = agent.run();
-        }
-    }
-    let mut agents = agents;
-    agents.wait_for_cycles(2);
-    let ended = agents.stop().code(0);
-    // Each sample counts once for each of the two topics.
-    let wanted = usize::try_from(ended.ledger().publisher("notifier").samples).unwrap() / 2;
-    eventually("the witness has all", PATIENCE, || {
-        (witnessed(&witness).len() == wanted).then_some(())
-    });
-    let expected = witnessed(&witness);
-    let running = collector.run();
-    let found = eventually("the collector has all", PATIENCE, || {
-        let found = stored(&collector);
-        (found.len() >= expected.len()).then_some(found)
-    });
-    running.stop().code(0);
-    assert!(found.len() >= 100, "{}", found.len());
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-    for (id, sample) in &found {
-        let sent = &expected[id];
-        assert_eq!(sample["meter"], sent["counter_name"], "{id}");
-        assert_eq!(sample["resource_id"], sent["resource_id"], "{id}");
-        assert_eq!(sample["timestamp"], sent["timestamp"], "{id}");
-        assert_eq!(sample["volume"].as_f64(), sent["counter_volume"].as_f64(), "{id}");
-    }
-    let state = collector.state();
-    let messages: u64 = state["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| file["messages"].as_u64().unwrap())
-        .sum();
-    assert!(messages > 10, "the stream is kept with its records: {state}");
-    assert_eq!(state["dead_letters"], 0, "{state}");
 }
 
 fn publish(topic: &str, bodies: &[String]) {
@@ -186,68 +117,6 @@ fn bad_samples_cost_themselves_and_bad_messages_are_dead_letters() {
     let metrics = request(&api, "GET", "/metrics", &[], "");
     let metrics = metrics.body.as_str().unwrap();
     assert!(metrics.contains("samples_refused_total{reason=\"wrong_signature\"} 1"), "{metrics}");
-    running.stop().code(0);
-}
-
-fn health(api: &str) -> (u16, Value) {
-    let reply = request(api, "GET", "/health", &[], "");
-    (reply.status, reply.body)
-}
-
-fn is_failing(running: &Running) -> bool {
-    !running.logged("collector store failed, acknowledging nothing").is_empty()
-}
-
-/// A full disk stops acknowledgement and shows in the health; with room again everything is stored,
-/// without a restart.
-#[test]
-fn a_full_disk_stops_acknowledgement_and_loses_nothing() {
-    let url = broker().amqp_url();
-    let witness = Consumer::new(url, "fullwitness");
-    let agent = Agent::new("collector-full-agent")
-        .libvirt("sim://?domains=40&seed=3")
-        .amqp(url)
-        .everything_to(&["notifier://?topic=full&topic=fullwitness"]);
-    let collector = Collector::new("collector-full").consuming(url, &["full"]);
-    let disk = collector.folder.at("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let collector = collector.set("store.path", disk.join("store").to_str().unwrap());
-    let running = collector.run_on_small_disk(&disk, "6m", 4 << 20);
-    let api = api_of(&running);
-    let mut agents = agent.run();
-    eventually("the disk is full", PATIENCE, || is_failing(&running).then_some(()));
-    let (status, state) = health(&api);
-    assert_eq!((status, state["healthy"].as_bool()), (503, Some(false)), "{state}");
-    let reason = state["store"].as_str().unwrap();
-    assert!(reason.contains("full") || reason.contains("I/O"), "{reason}");
-    agents.wait_for_cycles(2);
-    agents.stop().code(0);
-    // The disk exists in the namespace of the collector only.
-    let inside = format!("/proc/{}/root{}", running.pid().as_raw_nonzero(), disk.display());
-    let remount = std::process::Command::new("nsenter")
-        .args([
-            "-t",
-            &running.pid().as_raw_nonzero().to_string(),
-            "-m",
-            "mount",
-            "-o",
-            "remount,size=200m",
-        ])
-        .arg(&disk)
-        .status()
-        .unwrap();
-    assert!(remount.success(), "{inside}");
-    let expected = witnessed(&witness);
-    eventually("all samples", PATIENCE, || {
-        let metrics = request(&api, "GET", "/metrics", &[], "").body;
-        let metrics = metrics.as_str().unwrap().to_owned();
-        let stored = metrics.lines().find_map(|line| {
-            line.strip_prefix("nephometer_collector_samples_stored_total ")?.parse::<usize>().ok()
-        });
-        (stored == Some(expected.len())).then_some(())
-    });
-    assert_eq!(health(&api).0, 200);
-    assert_eq!(running.logged("collector store recovered").len(), 1);
     running.stop().code(0);
 }
 

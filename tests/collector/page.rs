@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nephometer_proof::{
-    Checkpoint, ClockState, DeclaredDrop, Digest, Drops, Record, SigningKey, SourceState, Statement,
+    Checkpoint, DeclaredDrop, Digest, Drops, Record, SigningKey, SourceState, Statement,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -61,22 +61,15 @@ impl StreamFile {
             name: "meters".into(),
             interval,
             meters: vec!["*".into()],
-            only: Vec::new(),
-            without: Vec::new(),
+            ..SourceState::default()
         };
         let statement = Statement {
             stream: self.stream,
             host_id: Uuid::from_u128(self.stream.as_u128() + 1_000_000),
-            former_host_ids: Vec::new(),
             host: self.host.clone(),
-            agent: "0.1.0".into(),
-            release: "27".into(),
             sink: "cpu_sink".into(),
-            publisher: "notifier://".into(),
             sources: vec![source],
-            transformers: Vec::new(),
-            keys: Vec::new(),
-            clock: ClockState::default(),
+            ..Statement::default()
         };
         self.record(&Record::Statement(Box::new(statement)));
     }
@@ -98,7 +91,13 @@ impl StreamFile {
         let (stream, digest) = (self.stream, Digest::start(self.stream));
         let sequence = self.sequence;
         let time = iso(cycle);
-        self.record(&Record::Checkpoint(Checkpoint { stream, sequence, digest, time }));
+        self.record(&Record::Checkpoint(Checkpoint {
+            stream,
+            sequence,
+            digest,
+            time,
+            batch: None,
+        }));
     }
 }
 

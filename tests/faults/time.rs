@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, number, text};
+use crate::harness::{Agent, PATIENCE, Running, eventually, faketime, ndjson, number, text};
 
 fn gaps(agent: &Agent) -> Vec<Value> {
     let ended = agent.execute(&["gaps", "--json"]).code(0);
@@ -102,13 +102,8 @@ fn clock_step_makes_no_implausible_rate() {
     let agent = agent("faults-clock");
     let jump = agent.folder.at("jump");
     fs::write(&jump, "+0").unwrap();
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-    let library = [library, "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"]
-        .into_iter()
-        .find(|path| fs::exists(path).unwrap())
-        .expect("libfaketime; make test installs it");
     let agent = agent
-        .variable("LD_PRELOAD", library)
+        .variable("LD_PRELOAD", faketime())
         .variable("FAKETIME_TIMESTAMP_FILE", jump.to_str().unwrap())
         .variable("FAKETIME_NO_CACHE", "1")
         .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");

@@ -75,7 +75,7 @@ impl Collector {
         let mut command = Command::new(Self::program());
         // `--config` is an option of the innermost subcommand.
         command.args(arguments);
-        if arguments.first() != Some(&"token") {
+        if arguments.first() != Some(&"token") && arguments.get(1) != Some(&"verify") {
             command.arg("--config").arg(config);
         }
         command.env_remove("NEPHOMETER_COLLECTOR_CONFIG").env_remove("NEPHOMETER_LOG");
@@ -156,6 +156,9 @@ pub(crate) fn request(
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for header in headers {
         head.push_str(&format!("{header}\r\n"));
+    }
+    if method == "POST" {
+        head.push_str("Content-Type: application/json\r\n");
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     stream.write_all(head.as_bytes()).unwrap();

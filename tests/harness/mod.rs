@@ -85,6 +85,16 @@ pub(crate) fn scaled(small: usize, full: usize) -> usize {
     }
 }
 
+/// The library that changes the clock of programs that load it.
+pub(crate) fn faketime() -> &'static str {
+    let names = [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    ];
+    let mut found = names.into_iter().filter(|path| std::path::Path::new(path).exists());
+    found.next().expect("libfaketime; make test installs it")
+}
+
 /// The root of the repository.
 pub(crate) fn root() -> &'static std::path::Path {
     std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))

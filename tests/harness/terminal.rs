@@ -9,7 +9,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command in a terminal of this size.
+    /// Starts a command in a terminal of this size, in the folder of the agent.
     pub(crate) fn start(agent: &Agent, columns: u16, rows: u16, command: &str) -> Self {
         // A socket of its own: the server of the terminal before may still be ending.
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -21,6 +21,8 @@ impl Terminal {
             "/dev/null",
             "new-session",
             "-d",
+            "-c",
+            &agent.folder.path().display().to_string(),
             "-x",
             &size[0],
             "-y",

@@ -116,7 +116,7 @@ fn unsigned_and_changed_code_is_never_compiled() {
     eventually("the refusal", PATIENCE, || {
         let failures = running.logged("component pull failed");
         let reason = failures.first()?["reason"].as_str()?.to_owned();
-        assert!(reason.contains("it is not signed"), "{reason}");
+        assert_eq!(reason.matches("it is not signed").count(), 1, "{reason}");
         Some(())
     });
     assert!(running.logged("component loaded").is_empty());

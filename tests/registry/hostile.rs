@@ -33,7 +33,7 @@ fn content_that_is_not_what_its_digest_names_is_not_kept() {
     refused(&registry, &pinned, 1, "is not what its digest names");
 
     let lie = vec![format!("Docker-Content-Digest: {named}")];
-    registry.set("manifests/header", Reply::Whole(200, lie, artifact.manifest.clone()));
+    registry.set("manifests/header", Reply::Whole(200, lie, artifact.manifest));
     refused(&registry, "header", 1, "is not what its digest names");
 
     let short = Artifact::new(CONTENT, 5);

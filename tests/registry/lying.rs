@@ -29,12 +29,14 @@ pub(super) enum Reply {
 /// Replies by path.
 type Replies = HashMap<String, Reply>;
 
+/// Path and `Authorization` of each request.
+type Requests = Vec<(String, Option<String>)>;
+
 /// The registry. Its threads end with the process.
 pub(super) struct LyingRegistry {
     pub(super) port: u16,
     replies: Arc<Mutex<Replies>>,
-    /// Path and `Authorization` of each request.
-    requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    requests: Arc<Mutex<Requests>>,
 }
 
 /// A manifest with one layer, and what it names.
@@ -104,7 +106,7 @@ impl LyingRegistry {
         self.content(&format!("blobs/{}", artifact.layer), content);
     }
 
-    pub(super) fn requests(&self) -> Vec<(String, Option<String>)> {
+    pub(super) fn requests(&self) -> Requests {
         self.requests.lock().unwrap().clone()
     }
 
@@ -129,7 +131,7 @@ impl LyingRegistry {
 fn serve(
     mut stream: TcpStream,
     replies: &Mutex<Replies>,
-    requests: &Mutex<Vec<(String, Option<String>)>>,
+    requests: &Mutex<Requests>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();

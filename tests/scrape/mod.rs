@@ -25,7 +25,7 @@ fn ask(port: u16, request: &str) -> String {
 }
 
 /// The body of a page.
-fn get(port: u16, path: &str, fields: &str) -> Option<String> {
+pub(crate) fn get(port: u16, path: &str, fields: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n");

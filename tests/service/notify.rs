@@ -203,7 +203,7 @@ fn a_service_manager_that_reads_nothing_delays_nothing() {
 }
 
 #[test]
-fn a_collector_reports_that_it_is_ready_and_stops() {
+fn a_collector_reports_that_it_is_ready_reloads_and_stops() {
     let url = broker().amqp_url();
     let collector = Collector::new("service-collector").consuming(url, &["service"]);
     let manager = Manager::new(&collector.folder);
@@ -213,6 +213,10 @@ fn a_collector_reports_that_it_is_ready_and_stops() {
     let running = Running::start(command, &collector.folder, "service");
     assert!(manager.expect("READY=1").contains("\nSTATUS="));
     manager.expect("WATCHDOG=1");
+    running.signal(Signal::HUP);
+    let reloading = manager.expect("RELOADING=1");
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    manager.expect("READY=1");
     running.terminate();
     manager.expect("STOPPING=1");
     running.ended(PATIENCE).code(0);

@@ -57,6 +57,7 @@ fn the_units_leave_little_open() {
             "MemoryDenyWriteExecute=yes",
             "Type=notify",
             "WatchdogSec=",
+            "ExecReload=/bin/kill -HUP $MAINPID\n",
             "CapabilityBoundingSet=\n",
         ] {
             assert!(text.contains(needed), "{unit}: no {needed}");

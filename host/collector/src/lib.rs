@@ -4,7 +4,10 @@
 //! traits, `api` answers Ceilometer's v2 API, `cli` joins them.
 
 mod api;
+mod audit;
 mod cli;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod ingest;
 mod message;
 mod python;

@@ -1,12 +1,35 @@
 //! Signatures of samples: any of several secrets, in the form of either Python.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nephometer_config::NamedSecret;
 use nephometer_wire::{SignatureError, SignatureForm, Signer};
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::sample::Refusal;
+
+/// The verifier of a running collector: another one may replace it between two messages. Copies share
+/// it.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedVerifier(watch::Sender<Arc<Verifier>>);
+
+impl SharedVerifier {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self(watch::Sender::new(Arc::new(verifier)))
+    }
+
+    /// Messages that are read from now on are verified with this one.
+    pub(crate) fn replace(&self, verifier: Verifier) {
+        self.0.send_replace(Arc::new(verifier));
+    }
+
+    /// The present one.
+    pub(crate) fn now(&self) -> Arc<Verifier> {
+        Arc::clone(&self.0.borrow())
+    }
+}
 
 /// Checks signatures. Which secret is tried first depends on the last success only, and each
 /// comparison takes constant time.

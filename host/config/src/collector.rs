@@ -27,10 +27,12 @@ pub struct CollectorSpec {
     pub unsigned: bool,
     /// `api`; `None` if `api.listen` is `off`.
     pub api: Option<ApiSpec>,
+    /// `audit.keys`: the file of public keys of agents that audits trust.
+    pub trusted_keys: Option<PathBuf>,
 }
 
 /// Where samples are kept, and for how long.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KeepSpec {
     /// `store.path`
     pub path: PathBuf,
@@ -44,7 +46,7 @@ pub struct KeepSpec {
 }
 
 /// Meters that are kept equally long, in files of their own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RetentionClass {
     /// Lower-case letters, digits and dashes: a part of the names of its files.
     pub name: String,
@@ -57,7 +59,7 @@ pub struct RetentionClass {
 }
 
 /// A broker and the queues that are consumed there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CollectedQueues {
     /// `url`, `tls` and `declare`.
     pub broker: BrokerSpec,
@@ -104,7 +106,7 @@ impl Transport {
 }
 
 /// When what has arrived is committed: whatever comes first.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitSpec {
     /// `commit.rows`
     pub rows: usize,
@@ -115,7 +117,7 @@ pub struct CommitSpec {
 }
 
 /// A secret with a name for messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NamedSecret {
     /// `name`
     pub name: String,
@@ -124,7 +126,7 @@ pub struct NamedSecret {
 }
 
 /// The query API.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ApiSpec {
     /// `api.listen`
     pub listen: SocketAddr,

@@ -1,10 +1,12 @@
 //! Who may ask: the `Host` header, bearer tokens, and the identity of a caller.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{HeaderMap, StatusCode, Version};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::body::Reply;
 
@@ -45,6 +47,29 @@ pub struct Access {
     pub tokens: Vec<Token>,
     /// Whether every route requires a known caller. Otherwise only private routes do.
     pub required: bool,
+}
+
+/// The access rules of a listener while it runs: they may be replaced between two requests. Copies
+/// share them.
+#[derive(Debug, Clone)]
+pub struct AccessRules(watch::Sender<Arc<Access>>);
+
+impl AccessRules {
+    /// These rules, until others replace them.
+    pub fn new(access: Access) -> Self {
+        Self(watch::Sender::new(Arc::new(access)))
+    }
+
+    /// Requests from now on are decided by these rules. Replies that are under way, such as a stream,
+    /// go on.
+    pub fn replace(&self, access: Access) {
+        self.0.send_replace(Arc::new(access));
+    }
+
+    /// The present rules.
+    pub fn now(&self) -> Arc<Access> {
+        Arc::clone(&self.0.borrow())
+    }
 }
 
 /// Who sent a request.

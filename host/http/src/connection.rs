@@ -7,7 +7,7 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::access::{Access, Caller};
+use super::access::{AccessRules, Caller};
 use super::body::ReplyBody;
 use super::exchange::{ConnectionState, Exchange};
 use super::router::Router;
@@ -17,7 +17,7 @@ use nephometer_model::Bound;
 /// What all connections of a listener share.
 pub(super) struct Service {
     pub(super) router: Router,
-    pub(super) access: Access,
+    pub(super) access: AccessRules,
 }
 
 /// Serves the requests of a connection until it ends. `stop` lets it end after the request that is
@@ -56,7 +56,8 @@ async fn answer(
     connected: Caller,
     exchange: Exchange,
 ) -> hyper::Response<ReplyBody> {
-    let reply = service.router.answer(&service.access, request, connected).await;
+    let access = service.access.now();
+    let reply = service.router.answer(&access, request, connected).await;
     exchange.reply_begins();
     reply.response(exchange)
 }

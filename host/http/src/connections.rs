@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::exchange::ConnectionState;
+use nephometer_telemetry::TaskCpu;
 use nephometer_telemetry::events::http as events;
 
 /// All open connections. Dropping it closes them.
@@ -14,11 +15,12 @@ pub(super) struct Connections {
     /// Oldest first.
     open: VecDeque<(Arc<ConnectionState>, AbortHandle)>,
     most: usize,
+    cpu: TaskCpu,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Self {
-        Self { tasks: JoinSet::new(), open: VecDeque::new(), most }
+    pub(super) fn new(most: usize, cpu: TaskCpu) -> Self {
+        Self { tasks: JoinSet::new(), open: VecDeque::new(), most, cpu }
     }
 
     /// Makes room for one more: closes the oldest idle connection if there are too many. Returns
@@ -45,7 +47,7 @@ impl Connections {
         state: Arc<ConnectionState>,
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
-        let task = self.tasks.spawn(connection);
+        let task = self.tasks.spawn(self.cpu.measure(connection));
         self.open.push_back((state, task));
     }
 

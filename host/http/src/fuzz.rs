@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::connection::{self, Service};
 use super::exchange::ConnectionState;
-use super::{Access, Caller, HostCheck, Method, Reply, Request, Router, Token};
+use super::{Access, AccessRules, Caller, HostCheck, Method, Reply, Request, Router, Token};
 
 /// What the private route replies.
 const SECRET: &str = "only for holders of the token";
@@ -26,7 +26,8 @@ fn service() -> Arc<Service> {
     // A token that no input has.
     let tokens = vec![Token::new(&format!("{:?}", std::time::Instant::now()))];
     let hosts = HostCheck::Names(Vec::new());
-    Arc::new(Service { router, access: Access { hosts, tokens, required: false } })
+    let access = AccessRules::new(Access { hosts, tokens, required: false });
+    Arc::new(Service { router, access })
 }
 
 /// Any bytes from a client, in two pieces, end with complete replies or a closed connection. Nothing

@@ -28,7 +28,7 @@ mod stream;
 mod tests;
 mod tls;
 
-pub use access::{Access, Caller, HostCheck, Token};
+pub use access::{Access, AccessRules, Caller, HostCheck, Token};
 pub use body::Reply;
 pub use hyper::{Method, StatusCode};
 pub use listener::Address;

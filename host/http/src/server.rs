@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::access::{Access, Caller};
+use super::access::{AccessRules, Caller};
 use super::connection::{self, Service};
 use super::connections::Connections;
 use super::exchange::ConnectionState;
@@ -14,6 +14,7 @@ use super::listener::{Address, HttpError, Listener, Stream};
 use super::router::Router;
 use super::tls::{Tls, TlsFiles};
 use nephometer_model::Bound;
+use nephometer_telemetry::TaskCpu;
 use nephometer_telemetry::events::http as events;
 
 /// How long to wait before the address is tried again.
@@ -31,8 +32,10 @@ pub struct ListenerSpec {
     pub address: Address,
     /// TLS, if any.
     pub tls: Option<TlsFiles>,
-    /// Who may ask.
-    pub access: Access,
+    /// Who may ask, now and after each change.
+    pub access: AccessRules,
+    /// Counts the processor time of its connections.
+    pub cpu: TaskCpu,
 }
 
 /// Serves the routes until `stop` is true. An address that cannot be used, such as a port that is
@@ -44,7 +47,8 @@ pub async fn serve(spec: ListenerSpec, router: Router, mut stop: watch::Receiver
         match open(&spec).await {
             Ok((listener, tls)) => {
                 events::listening(spec.name, &spec.address, spec.tls.is_some());
-                return Running { listener, tls, service, stop }.serve().await;
+                let running = Running { listener, tls, service, cpu: spec.cpu.clone(), stop };
+                return running.serve().await;
             }
             Err(error) => {
                 if !std::mem::replace(&mut reported, true) {
@@ -72,13 +76,14 @@ pub(super) struct Running {
     pub(super) listener: Listener,
     pub(super) tls: Option<Tls>,
     pub(super) service: Arc<Service>,
+    pub(super) cpu: TaskCpu,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Running {
     /// Accepts connections until it is stopped, then lets requests finish.
     pub(super) async fn serve(mut self) {
-        let mut connections = Connections::new(Bound::HttpConnections.size());
+        let mut connections = Connections::new(Bound::HttpConnections.size(), self.cpu.clone());
         loop {
             let mut stop = self.stop.clone();
             let accepted = tokio::select! {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::access::Audience;
 use nephometer_model::Bound;
+use nephometer_telemetry::{TaskCpu, TaskTimes};
 
 /// A running listener. Dropping it stops the listener.
 struct Site {
@@ -49,13 +50,18 @@ fn local() -> Access {
 }
 
 async fn site(access: Access) -> Site {
+    site_with(AccessRules::new(access)).await
+}
+
+async fn site_with(access: AccessRules) -> Site {
     let listener =
         listener::Listener::bind(&Address::Tcp("127.0.0.1".to_owned(), 0)).await.unwrap();
     let listener::Listener::Tcp(bound) = &listener else { panic!("a TCP listener") };
     let port = bound.local_addr().unwrap().port();
     let (stop, stopped) = watch::channel(false);
     let service = std::sync::Arc::new(connection::Service { router: router(), access });
-    let running = server::Running { listener, tls: None, service, stop: stopped };
+    let running =
+        server::Running { listener, tls: None, service, cpu: TaskCpu::default(), stop: stopped };
     Site { port, stop, task: tokio::spawn(running.serve()) }
 }
 
@@ -158,6 +164,33 @@ async fn private_routes_need_a_token() {
     status(&closed.get("/shell", &with("Bearer hunter")).await, 401);
     status(&closed.get("/metrics", &with("Bearer hunter2")).await, 200);
     status(&closed.get("/nothing", &with("Bearer hunter2")).await, 404);
+}
+
+#[tokio::test]
+async fn replaced_tokens_count_from_the_next_request_on() {
+    let rules = AccessRules::new(Access { required: true, ..local() });
+    let site = site_with(rules.clone()).await;
+    let mut kept = site.connect().await;
+    let ask = async |stream: &mut TcpStream, token: &str| {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\n{HERE}authorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        // Every body ends with a line, and heads end with `\r\n\r\n`.
+        while !reply.split_once("\r\n\r\n").is_some_and(|(_, body)| body.ends_with('\n')) {
+            let mut bytes = [0; 4096];
+            let length = stream.read(&mut bytes).await.unwrap();
+            assert!(length > 0, "{reply}");
+            reply.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        reply
+    };
+    status(&ask(&mut kept, "hunter2").await, 200);
+    rules.replace(Access { tokens: vec![Token::new("other")], required: true, ..local() });
+    // Also on a connection that was opened before.
+    status(&ask(&mut kept, "other").await, 200);
+    status(&ask(&mut kept, "hunter2").await, 401);
+    status(&site.get("/metrics", &format!("{HERE}authorization: Bearer hunter2\r\n")).await, 401);
 }
 
 #[tokio::test]
@@ -328,11 +361,14 @@ async fn a_stop_closes_streams_and_lets_requests_finish() {
 async fn a_unix_socket_knows_its_callers_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run/http.sock");
+    // The time of connections was once that of the runtime, not of the listener's part.
+    let times = TaskTimes::default();
     let spec = ListenerSpec {
         name: "test",
         address: Address::Unix(path.clone()),
         tls: None,
-        access: Access { required: true, ..local() },
+        access: AccessRules::new(Access { required: true, ..local() }),
+        cpu: times.part("listeners"),
     };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(spec, router(), stopped));
@@ -346,6 +382,7 @@ async fn a_unix_socket_knows_its_callers_and_is_removed() {
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.unwrap();
     assert!(reply.contains("200 OK") && reply.ends_with("secret"), "{reply}");
+    assert!(times.nanos()["listeners"] > 0);
     stop.send_replace(true);
     timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
     assert!(!path.exists());
@@ -360,7 +397,8 @@ async fn a_port_that_is_taken_is_tried_again() {
         name: "test",
         address: Address::Tcp("127.0.0.1".to_owned(), port),
         tls: None,
-        access: local(),
+        access: AccessRules::new(local()),
+        cpu: TaskCpu::default(),
     };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(spec, router(), stopped));

@@ -200,6 +200,7 @@ bounds! {
     CollectorMetadata = "collector_metadata_bytes", Broker, "metadata of a sample that the collector stores", 256 * KIB, "bytes", "send less metadata";
     CollectorLetters = "collector_dead_letters", Broker, "messages that could not be read and that are kept; the oldest make room", 10_000, "", "export and delete those that are known";
     CollectorLetterBytes = "collector_dead_letter_bytes", Broker, "bytes of those", 256 * MIB, "bytes", "export and delete those that are known";
+    EvidenceLine = "evidence_line_bytes", File, "line of a file of evidence", 64 * MIB, "bytes", "audit a shorter time";
     CollectorClasses = "collector_classes", File, "retention classes, with the default one", 8, "", "join some of them";
     Receivers = "collector_receivers", File, "addresses of `receivers`", 16, "", "use fewer of them";
 
@@ -272,6 +273,7 @@ bounds! {
     ControlTime = "control_request_time", Client, "time to send a request, and to take its answer", 5_000, "ms", "send the request at once, and read the answer";
     ControlTaps = "control_taps", Client, "taps open at once", 4, "", "end a tap that is not used";
     TapBatches = "tap_batches", Client, "batches that wait for one tap; the samples of further ones are not shown, and counted", 64, "", "read faster, or ask for fewer samples";
+    TapSamples = "tap_samples", Client, "samples in the batches that wait for one tap, unless it is one batch; further ones are not shown, and counted", 100_000, "", "read faster, or ask for fewer samples";
     TapTime = "tap_time", Client, "time of one tap", 3_600_000, "ms", "start another one";
     TapRate = "tap_rate", Client, "samples that one tap shows in a second; further ones are counted", 10_000, "", "ask for fewer samples";
     RecentSamples = "recent_samples", Client, "samples of one polling cycle that are kept at each point, for `explain`; of larger cycles none are", 20_000, "", "use `explain --wait`";

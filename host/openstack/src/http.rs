@@ -11,6 +11,7 @@ use hyper::header::{
     ACCEPT, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -22,7 +23,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::error::CloudError;
-use crate::io::HyperStream;
 use nephometer_config::CloudSpec;
 use nephometer_model::{Bound, Exceeded, Secret};
 
@@ -134,7 +134,7 @@ async fn on_stream(
     let failed = |source| CloudError::Http { host: host.to_owned(), source };
     let mut builder = http1::Builder::new();
     builder.max_buf_size(Bound::CloudHead.size());
-    let (mut sender, connection) = builder.handshake(HyperStream(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut connection = std::pin::pin!(connection);
     let message = message(host, &request, &what)?;
     let answer = async {

@@ -15,7 +15,7 @@ use crate::glance::{self, Image};
 use crate::http::{HttpClient, too_large};
 use crate::keystone::Keystone;
 use crate::nova::{Api, ListedServer};
-use nephometer_config::{DiscoveryMethod, DiscoverySpec};
+use nephometer_config::{CloudSpec, DiscoveryMethod, DiscoverySpec};
 use nephometer_model::{Bound, Server, Timestamp};
 
 /// Changes are asked for from this long before the last answer: the clocks of Nova's services may
@@ -59,6 +59,13 @@ impl Inventory {
             listed_at: None,
             complete_at: None,
         }
+    }
+
+    /// Asks with other credentials, or at another place, from now on. What is known stays until a
+    /// complete list replaces it.
+    pub(crate) fn set_cloud(&mut self, cloud: CloudSpec, http: HttpClient, keystone: Keystone) {
+        (self.http, self.keystone, self.spec.nova) = (http, keystone, Some(cloud));
+        self.complete_at = None;
     }
 
     /// Where Nova is, for log lines.

@@ -11,7 +11,6 @@ mod error;
 mod glance;
 mod http;
 mod inventory;
-mod io;
 mod keystone;
 mod memory;
 mod nova;
@@ -21,5 +20,5 @@ mod tests;
 mod validator;
 
 pub use catalog::endpoint;
-pub use refresh::{Refresher, ServerFeed};
+pub use refresh::{CloudSettings, Refresher, ServerFeed};
 pub use validator::{TokenOwner, TokenValidator, ValidatorError};

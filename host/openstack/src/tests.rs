@@ -13,10 +13,11 @@ use crate::error::CloudError;
 use crate::http::HttpClient;
 use crate::inventory::Inventory;
 use crate::keystone::Keystone;
+use crate::{Refresher, ServerFeed};
 use nephometer_config::{
     CloudIdentity, CloudInterface, CloudName, CloudSpec, DiscoveryMethod, DiscoverySpec,
 };
-use nephometer_model::{Bound, Secret};
+use nephometer_model::{Bound, Secret, ServerSource};
 
 /// What answers one request after the other: each answer as it goes over the wire.
 struct Service {
@@ -55,8 +56,8 @@ impl Service {
         Self { port, requests }
     }
 
-    fn inventory(&self, method: DiscoveryMethod) -> Inventory {
-        let spec = CloudSpec {
+    fn cloud(&self) -> CloudSpec {
+        CloudSpec {
             auth_url: format!("http://127.0.0.1:{}/v3", self.port),
             identity: CloudIdentity::Password {
                 user: CloudName::Id("u".to_owned()),
@@ -68,7 +69,11 @@ impl Service {
             ca: None,
             compute: None,
             timeout: Duration::from_millis(500),
-        };
+        }
+    }
+
+    fn inventory(&self, method: DiscoveryMethod) -> Inventory {
+        let spec = self.cloud();
         let http = HttpClient::new(&spec).unwrap();
         let keystone = Keystone::new(spec.clone()).unwrap();
         let spec = DiscoverySpec { method, nova: Some(spec), ..DiscoverySpec::default() };
@@ -251,4 +256,36 @@ async fn flavors_and_images_that_are_gone_have_names_and_are_asked_for_once() {
     assert_eq!(json!(server.image), json!({"id": "i", "name": "unknown-id-i"}));
     assert!(server.image_meta.is_empty());
     assert_eq!(service.lines()[2..], ["GET /v2.1/flavors/f", "GET /v2/images/i"]);
+}
+
+/// Credentials that Keystone refuses are replaced while the task waits after the failure.
+#[tokio::test]
+async fn other_settings_are_used_at_once() {
+    let wrong = Service::start(vec![answer("401 Unauthorized", "", &json!({}))]).await;
+    let right = Service::start(vec![token(), servers(0..2, None)]).await;
+    let spec = DiscoverySpec {
+        method: DiscoveryMethod::Merged,
+        nova: Some(wrong.cloud()),
+        ..DiscoverySpec::default()
+    };
+    let (refresher, feed, settings) = Refresher::new("h", &spec, None).unwrap();
+    tokio::spawn(refresher.run());
+    let until = async |what: fn(&ServerFeed) -> bool| {
+        let waiting = async {
+            while !what(&feed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+    };
+    until(|feed| feed.now().failing).await;
+    let asked = wrong.lines().len();
+    // The same settings are no reason to ask.
+    settings.replace(&wrong.cloud());
+    settings.replace(&CloudSpec { auth_url: "no URL".to_owned(), ..right.cloud() });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(feed.now().failing);
+    settings.replace(&right.cloud());
+    until(|feed| !feed.now().failing && feed.now().servers.len() == 2).await;
+    assert_eq!(wrong.lines().len(), asked);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::handle::Publishers;
-use crate::publish::{BatchRecords, Encoding, UnwrittenEnvelopes};
+use crate::publish::{BatchRecords, Encoding, UnwrittenEnvelopes, contents};
 use crate::transform::{Identity, SampleList};
 use nephometer_model::{Batch, Offset, Sample};
 use nephometer_proof::{DeclaredDrop, Statement};
@@ -56,10 +56,12 @@ impl PublisherFanout {
         let sink = journal.sink();
         let lists: Vec<_> = lists.into_iter().filter(|samples| !samples.is_empty()).collect();
         let origin = (batch.cycle_start, offset);
+        let is_provable = self.publishers.iter().any(|(_, publisher)| publisher.is_provable());
+        let contents = if is_provable { contents(&lists) } else { Vec::new() }.into();
         let records: Vec<Option<BatchRecords<'_>>> = self
             .publishers
             .iter()
-            .map(|(_, publisher)| publisher.records(transformers, origin))
+            .map(|(_, publisher)| publisher.records(transformers, origin, &contents))
             .collect();
         if lists.is_empty() && records.iter().all(Option::is_none) {
             return None;

@@ -62,7 +62,7 @@ impl Digest {
         &self.0
     }
 
-    fn hash(parts: &[&[u8]]) -> Self {
+    pub(crate) fn hash(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
             context.update(part);

@@ -63,7 +63,7 @@ impl SigningKey {
     }
 
     /// Signs a text, and returns the 64 bytes of the signature in hexadecimal.
-    pub(crate) fn sign(&self, text: &str) -> String {
+    pub fn sign(&self, text: &str) -> String {
         hex::encode(self.pair.sign(text.as_bytes()))
     }
 }
@@ -82,7 +82,7 @@ impl PublicKey {
     }
 
     /// Whether a signature in hexadecimal is this key's signature of a text.
-    pub(crate) fn verifies(&self, text: &str, signature: &str) -> bool {
+    pub fn verifies(&self, text: &str, signature: &str) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, self.0);
         hex::decode(signature)
             .is_ok_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())

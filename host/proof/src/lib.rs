@@ -5,14 +5,16 @@
 //! knows nothing of spools or brokers.
 
 mod code;
+mod content;
 mod digest;
 mod key;
 mod record;
 
 pub use code::{CodeKey, CodeKeyError, CodeSigner};
+pub use content::{ProjectContent, ProvedSample, ProvedValue, digest_samples};
 pub use digest::{Digest, InvalidHex, Link};
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use record::{
-    Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record, RecordError,
-    SignedRecord, SourceState, Statement, TransformerState,
+    BatchState, Checkpoint, ClockState, DeclaredDrop, Drops, KeyState, Numbers, Record,
+    RecordError, SignedRecord, SourceState, Statement, TransformerState,
 };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Digest, KeyId, PublicKey, SigningKey};
+use super::{Digest, KeyId, ProjectContent, PublicKey, SigningKey};
 
 /// A record of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,21 @@ pub struct Checkpoint {
     pub digest: Digest,
     /// The start of the polling cycle, ISO 8601, UTC.
     pub time: String,
+    /// What the batch before it contains; `None` in records from before it was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchState>,
+}
+
+/// The batch that ends with a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchState {
+    /// The number of its first message, also if that is a record. A receiver that has a checkpoint for
+    /// every number lacks none.
+    pub first: u64,
+    /// The statement that it was made with, as [`Record::digest`].
+    pub statement: Digest,
+    /// What it contains, by project.
+    pub contents: Vec<ProjectContent>,
 }
 
 /// What a stream lacks.
@@ -76,7 +91,7 @@ pub struct Numbers {
 }
 
 /// What the messages of a stream are made of and how, from here on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statement {
     /// The stream.
     pub stream: Uuid,
@@ -105,7 +120,7 @@ pub struct Statement {
 }
 
 /// A source of a sink.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceState {
     /// Its name.
     pub name: String,
@@ -202,9 +217,18 @@ impl Record {
         }
     }
 
+    /// SHA-256 of its text.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.text().as_bytes())
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("a record has only text as keys")
+    }
+
     /// Signs the record.
     pub fn sign(&self, key: &SigningKey) -> SignedRecord {
-        let record = serde_json::to_string(self).expect("a record has only text as keys");
+        let record = self.text();
         let signature = key.sign(&record);
         SignedRecord { record, key: key.public().id(), signature }
     }
@@ -279,6 +303,7 @@ mod tests {
             sequence: 7,
             digest: Digest::start(stream),
             time: "2026-11-29T12:00:00".into(),
+            batch: None,
         });
         let signed = record.sign(&key);
         assert_eq!(signed.verify(&[other.public(), key.public()]).unwrap(), record);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -19,7 +20,6 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::error::RegistryError;
-use super::stream::RegistryStream;
 use nephometer_config::Proxies;
 use nephometer_model::Bound;
 
@@ -32,9 +32,14 @@ pub(crate) struct Connector {
     proxies: Proxies,
 }
 
+/// What a connection reads and writes, with or without TLS.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
 /// An open connection.
 pub(crate) struct Connection {
-    pub(crate) stream: RegistryStream,
+    pub(crate) stream: TokioIo<Box<dyn ByteStream>>,
     /// Set if requests go to a proxy in the clear: what authorizes us there, if anything.
     pub(crate) proxied: Option<Option<String>>,
 }
@@ -101,10 +106,10 @@ impl Connector {
             let name = bare_host(url);
             let name = ServerName::try_from(name).map_err(|error| failed(Error::other(error)))?;
             let stream = self.tls.connect(name, stream).await.map_err(failed)?;
-            return Ok(Connection { stream: RegistryStream(Box::new(stream)), proxied: None });
+            return Ok(Connection { stream: TokioIo::new(Box::new(stream)), proxied: None });
         }
         let proxied = proxy.map(|(_, authorization)| authorization);
-        Ok(Connection { stream: RegistryStream(Box::new(stream)), proxied })
+        Ok(Connection { stream: TokioIo::new(Box::new(stream)), proxied })
     }
 }
 

@@ -64,7 +64,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// An answer beyond a bound.
-    #[error("the answer to {what} is too large: {source}")]
+    #[error("the answer to {what} is too large")]
     TooLarge {
         /// The request.
         what: String,

@@ -17,7 +17,6 @@ mod pulled;
 mod registry;
 mod request;
 mod signature;
-mod stream;
 
 pub use error::RegistryError;
 pub use pulled::{PulledComponent, PulledStore};

@@ -398,7 +398,7 @@ impl Session {
         let named = answer.header("docker-content-digest").map(clean);
         match named {
             Some(named) if named != digest.to_string() => Err(RegistryError::Answer {
-                what: answer.what.clone(),
+                what: answer.what,
                 reason: format!("it stored {named}; expected {digest}"),
             }),
             _ => Ok(()),

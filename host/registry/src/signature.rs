@@ -43,7 +43,7 @@ pub enum SignatureError {
     #[error("it is signed by the key {0:?}, which is revoked, and by no other; {REMEDY}")]
     Revoked(String),
     /// A key of the configuration cannot be read.
-    #[error("components.signatures.keys.{name}.pem: {source}")]
+    #[error("components.signatures.keys.{name}.pem cannot be used")]
     Key {
         /// The name of the key.
         name: String,

@@ -45,6 +45,17 @@ pub(super) struct BatchSlot {
     pub(super) on_disk: bool,
 }
 
+/// What a sink gets when it reads on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    /// A batch.
+    Batch(T),
+    /// Nothing yet.
+    Later,
+    /// Nothing any more: the journal is closed and read to its end.
+    End,
+}
+
 /// How far one sink is.
 #[derive(Debug)]
 pub(super) struct SinkCursor {
@@ -274,14 +285,22 @@ impl JournalState {
         }
     }
 
-    /// The next batch for a sink after its last processed one.
-    pub(super) fn next_for(&self, sink: &str) -> Option<Offset> {
-        let cursor = self.cursors.get(sink)?;
-        self.slots
-            .range(cursor.processed + 1..)
-            .filter(|(_, slot)| slot.sinks.iter().any(|one| **one == *sink))
-            .map(|(offset, _)| *offset)
-            .next()
+    /// Leases the next batch to a sink: the first after its last processed one.
+    ///
+    /// The batches and the end are seen at the same moment. Looked at one after the other, a batch that
+    /// was appended in between, with the end right after it, was not read.
+    pub(super) fn lease_next(&mut self, sink: &str) -> Next<Offset> {
+        let Self { slots, cursors, closed, .. } = self;
+        let next = cursors.get_mut(sink).and_then(|cursor| {
+            let mut after = slots.range(cursor.processed + 1..);
+            let next = after.find(|(_, slot)| slot.sinks.iter().any(|one| **one == *sink));
+            next.map(|(offset, _)| *cursor.leased.insert(*offset))
+        });
+        match next {
+            Some(offset) => Next::Batch(offset),
+            None if *closed => Next::End,
+            None => Next::Later,
+        }
     }
 
     /// Emitted offsets that are not on disk, with the counters at each.

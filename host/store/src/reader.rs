@@ -12,7 +12,7 @@ use super::backend::ReadFailure;
 use super::commit::{self, Persistence, SpoolAppend};
 use super::db::{Changes, ResumePoint, SavedChain};
 use super::journal::{Journal, JournalShared};
-use super::journal_state::{JournalState, SinkCursor};
+use super::journal_state::{JournalState, Next, SinkCursor};
 use super::offsets::{OffsetTracker, SinkOffset};
 use nephometer_model::{Batch, Offset};
 use nephometer_proof::DeclaredDrop;
@@ -77,30 +77,34 @@ impl JournalReader {
             tokio::pin!(filled);
             // Enabled before the check, so that a notification right after it is not missed.
             filled.as_mut().enable();
-            if let Some(entry) = self.try_next().await {
-                return Some(entry);
+            match self.read_next().await {
+                Next::Batch(entry) => return Some(entry),
+                Next::End => return None,
+                Next::Later => filled.await,
             }
-            if self.shared.state().closed {
-                return None;
-            }
-            filled.await;
         }
     }
 
     /// The next batch if there is one now. A damaged one is logged, counted as dropped and skipped.
     /// While the disk fails, this waits, so that no batch in the journal is lost. Cancel safe.
     pub async fn try_next(&mut self) -> Option<JournalEntry> {
+        match self.read_next().await {
+            Next::Batch(entry) => Some(entry),
+            Next::Later | Next::End => None,
+        }
+    }
+
+    async fn read_next(&mut self) -> Next<JournalEntry> {
         loop {
-            let offset = {
-                let mut state = self.shared.state();
-                let offset = state.next_for(&self.sink)?;
-                state.cursors.get_mut(&self.sink)?.leased = Some(offset);
-                offset
+            let offset = match self.shared.state().lease_next(&self.sink) {
+                Next::Batch(offset) => offset,
+                Next::Later => return Next::Later,
+                Next::End => return Next::End,
             };
             match self.shared.batch(offset).await {
                 Ok(batch) => {
                     self.stalled = false;
-                    return Some(JournalEntry { offset, batch });
+                    return Next::Batch(JournalEntry { offset, batch });
                 }
                 Err(ReadFailure::Transient(reason)) => {
                     if !std::mem::replace(&mut self.stalled, true) {
@@ -114,7 +118,7 @@ impl JournalReader {
                     let slot = state.slots.get(&offset);
                     let (samples, cycle_start) =
                         slot.map_or((0, 0), |slot| (slot.samples, slot.cycle_start));
-                    let cursor = state.cursors.get_mut(&self.sink)?;
+                    let Some(cursor) = state.cursors.get_mut(&self.sink) else { continue };
                     if offset > cursor.counted {
                         cursor.drop_samples(Dropped::Unreadable, samples, cycle_start);
                         cursor.counts.pending.fetch_sub(samples, Relaxed);

@@ -210,6 +210,7 @@ impl SpoolShared {
         envelopes: Vec<Envelope>,
         records: Option<&dyn StreamRecords>,
     ) {
+        let first = state.next_sequence;
         let mut all = records.map_or_else(Vec::new, |records| state.leading_records(records));
         all.extend(envelopes);
         let newest = all.iter().map(|one| self.head_of(one).time).max();
@@ -217,7 +218,7 @@ impl SpoolShared {
         for envelope in all {
             self.append_one(state, envelope, &mut dropped);
         }
-        if let Some(checkpoint) = records.and_then(|records| state.checkpoint(records)) {
+        if let Some(checkpoint) = records.and_then(|records| state.checkpoint(records, first)) {
             self.append_one(state, checkpoint, &mut dropped);
         }
         self.count_dropped(state, dropped).await;

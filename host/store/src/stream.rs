@@ -23,8 +23,9 @@ pub trait StreamRecords: Sync {
     fn statement(&self) -> Option<Envelope>;
     /// Declares drops.
     fn drops(&self, drops: Vec<DeclaredDrop>) -> Envelope;
-    /// The digest of the stream up to the envelope with this number.
-    fn checkpoint(&self, sequence: u64, digest: Digest) -> Envelope;
+    /// Ends a batch: the numbers of its first and its last envelope, and the digest of the stream up to
+    /// the last one. Without envelopes the last number is that before the first.
+    fn checkpoint(&self, numbers: [u64; 2], digest: Digest) -> Envelope;
 }
 
 /// A stream as it is on disk, next to the next sequence number of its spool.

@@ -31,7 +31,7 @@ impl StreamRecords for Words {
         record(format!("drops {}", serde_json::to_string(&drops).unwrap()))
     }
 
-    fn checkpoint(&self, sequence: u64, digest: Digest) -> Envelope {
+    fn checkpoint(&self, [_, sequence]: [u64; 2], digest: Digest) -> Envelope {
         record(format!("checkpoint {sequence} {digest}"))
     }
 }

@@ -55,7 +55,8 @@ impl<'a> StreamedAppend<'a> {
 
     /// Adds the record after the envelopes.
     pub(super) async fn add_checkpoint(&mut self) -> SpoolChange {
-        self.checkpoint = self.records.and_then(|records| self.state.checkpoint(records));
+        let first = self.first;
+        self.checkpoint = self.records.and_then(|records| self.state.checkpoint(records, first));
         self.add(self.checkpoint.iter().cloned().collect()).await
     }
 

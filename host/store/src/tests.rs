@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::journal_state::Next;
 use super::*;
 use nephometer_model::{
     Batch, GapReason, Meter, MeterType, Moment, Offset, Resource, Sample, Timestamp, Volume,
@@ -333,6 +334,25 @@ async fn waiting_reader_is_woken_and_may_be_cancelled() {
         journal.append(batch("a", 1, 1), Vec::new()).await;
     });
     assert_eq!(entry.unwrap().offset, 1);
+}
+
+/// A sink looked for a batch, and then whether the journal was closed. If the last batch and the end
+/// came between, the sink ended without it: `nephometer once` printed nothing and reported its samples
+/// as pending.
+#[tokio::test]
+async fn batch_and_end_are_seen_together() {
+    let store = Store::in_memory(Path::new("/nonexistent"));
+    let journal = store.journal(BOUNDS, WhenFull::DropOldest).unwrap();
+    let (mut sink, _) = Rig { store, journal: journal.clone() }.sink("k", &["a"]);
+    let state = || journal.0.state();
+    assert_eq!(state().lease_next("k"), Next::Later);
+    journal.append(batch("a", 1, 1), Vec::new()).await;
+    journal.close();
+    assert_eq!(state().lease_next("k"), Next::Batch(1));
+    assert_eq!(sink.next().await.unwrap().offset, 1);
+    sink.advance();
+    assert_eq!(state().lease_next("k"), Next::End);
+    assert!(sink.next().await.is_none());
 }
 
 /// Overwrites the head of an entry in the database.

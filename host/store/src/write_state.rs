@@ -64,11 +64,11 @@ impl WriteState {
         leading
     }
 
-    /// The record that follows the envelopes.
-    pub(super) fn checkpoint(&self, records: &dyn StreamRecords) -> Option<Envelope> {
+    /// The record that follows the envelopes, of which this is the first number.
+    pub(super) fn checkpoint(&self, records: &dyn StreamRecords, first: u64) -> Option<Envelope> {
         let next = self.next_sequence;
         let stream = self.stream.as_ref().filter(|one| one.is_reserved(next))?;
-        Some(records.checkpoint(next - 1, stream.digest()))
+        Some(records.checkpoint([first, next - 1], stream.digest()))
     }
 
     /// Has a drop declared in the stream.

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use nephometer_config::AccessSpec;
 use nephometer_openstack::ValidatorError;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::keystone::KeystoneTokens;
 use super::request::Request;
@@ -17,6 +18,26 @@ use super::rights::Rights;
 /// Checks tokens.
 pub(crate) struct Access {
     kind: AccessKind,
+}
+
+/// Who may see what while the API runs: it may be replaced between two requests. Copies share it.
+#[derive(Clone)]
+pub(crate) struct AccessRules(watch::Sender<Arc<Access>>);
+
+impl AccessRules {
+    pub(crate) fn new(access: Access) -> Self {
+        Self(watch::Sender::new(Arc::new(access)))
+    }
+
+    /// Requests from now on are decided by this.
+    pub(crate) fn replace(&self, access: Access) {
+        self.0.send_replace(Arc::new(access));
+    }
+
+    /// The present rules.
+    pub(super) fn now(&self) -> Arc<Access> {
+        Arc::clone(&self.0.borrow())
+    }
 }
 
 enum AccessKind {

@@ -3,7 +3,7 @@
 use nephometer_model::{Bound, Timestamp};
 
 use super::error::{ApiError, python};
-use crate::store::{MetaCondition, MetaScalar, Selection};
+use crate::store::{MetaCondition, MetaScalar, Selection, WantedOwner};
 
 /// The parameters of a request, in order.
 pub(super) type Parameters = [(String, String)];
@@ -39,9 +39,9 @@ impl Subject {
                 "user",
             ],
             Self::Resources => {
-                &["limit", "project", "resource", "search_offset", "source", "timestamp", "user"]
+                &["project", "resource", "search_offset", "source", "timestamp", "user"]
             }
-            Self::Meters => &["limit", "project", "resource", "source", "unique", "user"],
+            Self::Meters => &["project", "resource", "source", "unique", "user"],
         }
     }
 }
@@ -50,9 +50,11 @@ impl Subject {
 #[derive(Debug, Clone)]
 pub(super) struct Conditions {
     pub(super) selection: Selection,
-    /// Microseconds since the epoch.
+    /// Where the times that are asked for begin and end, in microseconds since the epoch.
     pub(super) start: Option<i64>,
     pub(super) end: Option<i64>,
+    /// The same without `search_offset`.
+    pub(super) written: [Option<i64>; 2],
 }
 
 /// Refuses parameters that a resource does not have.
@@ -67,10 +69,22 @@ pub(super) fn only(parameters: &Parameters, known: &[&str]) -> Result<(), ApiErr
     }
 }
 
-/// A whole number; the last one counts.
+/// A whole number, which may be given once.
 pub(super) fn whole(parameters: &Parameters, name: &str) -> Result<Option<i64>, ApiError> {
-    let Some((_, value)) = parameters.iter().rev().find(|(known, _)| known == name) else {
-        return Ok(None);
+    let given = parameters.iter().filter(|(known, _)| known == name);
+    let given: Vec<&str> = given.map(|(_, value)| &**value).collect();
+    let value = match *given {
+        [] => return Ok(None),
+        [value] => value,
+        _ => {
+            let values: Vec<String> = given.iter().map(|value| python(value)).collect();
+            let text = format!(
+                "Invalid input for field/attribute {name}. Value: '[{}]'. unable to convert to int. \
+                 Error: int() argument must be a string, a bytes-like object or a number, not 'list'",
+                values.join(", ")
+            );
+            return Err(ApiError::client(400, text));
+        }
     };
     value.trim().parse().map(Some).map_err(|_| {
         let literal = python(value);
@@ -109,7 +123,8 @@ pub(super) fn conditions(
         }
     }
     check_times(&all, subject)?;
-    let mut found = Conditions { selection: Selection::default(), start: None, end: None };
+    let selection = Selection::default();
+    let mut found = Conditions { selection, start: None, end: None, written: [None; 2] };
     let (mut offset, mut ops) = (0, ["ge", "lt"]);
     let mut times: [Option<&str>; 2] = [None, None];
     for one in &all {
@@ -127,6 +142,7 @@ pub(super) fn conditions(
         let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
         let wrong = || ApiError::invalid("timestamp", text, "invalid timestamp format");
         let time = moment(text).ok_or_else(wrong)?;
+        found.written[side] = Some(time);
         let shift = offset.saturating_mul(60_000_000);
         if side == 0 {
             let time = time.saturating_sub(shift);
@@ -139,7 +155,7 @@ pub(super) fn conditions(
         }
     }
     if let Some(own) = project {
-        found.selection.project = Some(own.to_owned());
+        found.selection.project = Some(WantedOwner::Id(own.to_owned()));
     }
     Ok(found)
 }
@@ -221,20 +237,26 @@ fn add(
     }
     if let Some(path) = path {
         let value = typed(one)?;
+        // The last one of a field counts, as with other fields.
+        selection.metadata.retain(|known| known.path != path);
         selection.metadata.push(MetaCondition { path: path.to_owned(), value });
         return Ok(());
     }
     let value = Some(one.value.clone());
+    let owner = match &*one.value {
+        "None" => WantedOwner::Nobody,
+        id => WantedOwner::Id(id.to_owned()),
+    };
     match key {
-        "user" => selection.user = value,
-        "project" => selection.project = value,
+        "user" => selection.user = Some(owner),
+        "project" => selection.project = Some(owner),
         "resource" => selection.resource = value,
         "source" => selection.source = value,
         "meter" => selection.meter = value,
         "message_id" => selection.message_id = value,
-        _ => {
-            let text = "Limit is not a valid field for queries, use 'limit' parameter.";
-            return Err(ApiError::client(400, text));
+        other => {
+            let text = "it is a parameter of its own";
+            return Err(ApiError::invalid("field", other, text));
         }
     }
     Ok(())
@@ -376,7 +398,8 @@ mod tests {
         assert_eq!(found.start, Some(base - 600_000_000));
         let times = TimeRange { start: base - 599_999_999, end: base + 4_200_000_001 };
         assert_eq!(found.selection.times, times);
-        assert_eq!(found.selection.project.as_deref(), Some("p"));
+        assert_eq!(found.written[0], Some(base));
+        assert_eq!(found.selection.project, Some(WantedOwner::Id("p".to_owned())));
         let foreign = parameters("q.field=project_id&q.op=eq&q.value=other");
         let error = conditions(&foreign, Subject::Meters, Some("p")).unwrap_err();
         assert_eq!(error, ApiError::other_project("other"));

@@ -18,18 +18,19 @@ pub(super) enum Endpoint {
     Capabilities,
     Agents,
     Gaps,
+    Audit,
 }
 
 impl Endpoint {
-    /// All of them with their method and path; the first that matches is taken. A part in braces is
-    /// any text, also with slashes: ids of interfaces may have some, which clients do not escape.
-    pub(super) const ALL: [(Self, &'static str, &'static str); 15] = [
+    /// All of them with their method and path; the first path that matches is taken. A part in braces
+    /// is any text, also with slashes: ids of interfaces may have some, which clients do not escape.
+    pub(super) const ALL: [(Self, &'static str, &'static str); 16] = [
         (Self::Health, "GET", "/health"),
         (Self::Metrics, "GET", "/metrics"),
         (Self::Document, "GET", "/openapi.json"),
         (Self::Meters, "GET", "/v2/meters"),
-        (Self::PostSamples, "POST", "/v2/meters/{meter_name}"),
         (Self::Statistics, "GET", "/v2/meters/{meter_name}/statistics"),
+        (Self::PostSamples, "POST", "/v2/meters/{meter_name}"),
         (Self::OldSamples, "GET", "/v2/meters/{meter_name}"),
         (Self::Samples, "GET", "/v2/samples"),
         (Self::Sample, "GET", "/v2/samples/{sample_id}"),
@@ -39,13 +40,27 @@ impl Endpoint {
         (Self::Capabilities, "GET", "/v2/capabilities"),
         (Self::Agents, "GET", "/v1/agents"),
         (Self::Gaps, "GET", "/v1/gaps"),
+        (Self::Audit, "GET", "/v1/audit"),
     ];
 
     /// The endpoint of a request, and the part of its path that is in braces.
     pub(super) fn find<'p>(method: &str, path: &'p str) -> Option<(Self, &'p str)> {
         let trimmed = path.strip_suffix('/').filter(|_| path.starts_with("/v2/")).unwrap_or(path);
-        let mut all = Self::ALL.into_iter().filter(|(_, known, _)| *known == method);
-        all.find_map(|(endpoint, _, template)| Some((endpoint, part(template, trimmed)?)))
+        let mut all = Self::ALL.into_iter();
+        let (template, found) =
+            all.find_map(|(_, _, template)| Some((template, part(template, trimmed)?)))?;
+        let mut all = Self::ALL.into_iter();
+        let (endpoint, ..) = all.find(|(_, known, path)| *known == method && *path == template)?;
+        Some((endpoint, found))
+    }
+
+    /// The methods that a path has.
+    pub(super) fn methods(path: &str) -> Vec<&'static str> {
+        let mut methods: Vec<&str> = Self::ALL.into_iter().map(|(_, method, _)| method).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        methods.retain(|method| Self::find(method, path).is_some());
+        methods
     }
 
     /// Whether no token is needed.
@@ -87,11 +102,25 @@ mod tests {
             ),
             ("GET", "/v1/agents", Some((Endpoint::Agents, ""))),
             ("POST", "/v2/meters", None),
+            ("POST", "/v2/meters/cpu/statistics", None),
             ("GET", "/health/", None),
             ("GET", "/v2", None),
             ("DELETE", "/v2/samples", None),
         ] {
             assert_eq!(Endpoint::find(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn paths_have_methods() {
+        for (path, expected) in [
+            ("/v2/meters", &["GET"][..]),
+            ("/v2/meters/cpu", &["GET", "POST"]),
+            ("/v2/query/samples", &["POST"]),
+            ("/health", &["GET"]),
+            ("/v2/events", &[]),
+        ] {
+            assert_eq!(Endpoint::methods(path), expected, "{path}");
         }
     }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::conditions::Parameters;
 use super::error::ApiError;
-use crate::store::{SenderStream, age};
+use crate::sample::clip;
+use crate::store::{Reader, Selection, SenderStream, StoreError, StoredSample, TimeRange, age};
 
 /// Agents whose last message is older than this are not listed. The files of whole months are read.
 pub(super) const LISTED: Duration = Duration::from_secs(62 * 86_400);
@@ -210,25 +211,70 @@ fn lost(stream: &SenderStream) -> impl Iterator<Item = (&str, u64)> {
     losses.map(|drop| (&*drop.reason, drop.samples))
 }
 
-/// The answer of `/v1/gaps`. Counts are those of a whole host, and not for projects.
-pub(super) fn gaps(drops: &[DeclaredDrop], counts: bool) -> Value {
-    let mut sorted: Vec<&DeclaredDrop> =
-        drops.iter().filter(|drop| drop.reason != "moved").collect();
-    sorted.sort_by_key(|drop| (drop.begin, drop.until));
-    let entry = |drop: &DeclaredDrop| {
+/// The answer of `/v1/gaps`: declared drops, and gaps that agents have sent as samples. Counts are those
+/// of a whole host, and not for projects.
+pub(super) fn gaps(drops: &[DeclaredDrop], sent: &[StoredSample], counts: bool) -> Value {
+    let lost = drops.iter().filter(|drop| drop.reason != "moved").map(|drop| {
         json!({
             "start": Timestamp::from_nanos(drop.begin).iso(),
             "end": Timestamp::from_nanos(drop.until).iso(),
+            "kind": "dropped",
             "reason": drop.reason,
             "samples": counts.then_some(drop.samples),
         })
-    };
-    sorted.into_iter().map(entry).collect()
+    });
+    let unread = sent.iter().filter_map(|sample| {
+        let metadata: Value = serde_json::from_str(&sample.metadata).ok()?;
+        let gap = &metadata["gap"];
+        let [start, end, reason] = ["from", "until", "reason"].map(|key| gap[key].as_str());
+        let [start, end] = [start?, end?].map(Timestamp::parse);
+        Some(json!({
+            "start": start.ok()?.iso(), "end": end.ok()?.iso(), "kind": "not_read",
+            "reason": clip(reason?), "samples": null,
+        }))
+    });
+    let mut all: Vec<Value> = lost.chain(unread).collect();
+    all.sort_by_key(|gap| [gap["start"].to_string(), gap["end"].to_string()]);
+    Value::Array(all)
+}
+
+/// The meter of gaps.
+const GAP_METER: &str = "nephometer.gap";
+/// A gap that has not ended is sent in parts, one for each polling cycle, at their ends.
+const PART: i64 = 86_400_000_000;
+/// Gaps of one resource in one answer.
+const GAPS: usize = 1_000;
+
+/// Gaps that agents have sent as samples: of the resource, of its instance if it is a device of one, and
+/// of its host, where no machine was read.
+pub(super) fn sent_gaps(
+    reader: &mut dyn Reader,
+    selection: &Selection,
+) -> Result<Vec<StoredSample>, StoreError> {
+    let newest = reader.newest(selection, 1, &mut |_| true)?;
+    let Some(newest) = newest.first() else { return Ok(Vec::new()) };
+    let metadata: Value = serde_json::from_str(&newest.metadata).unwrap_or_default();
+    let mut resources = vec![newest.owner.resource_id.to_string()];
+    let others = ["instance_id", "instance_host"].map(|key| metadata[key].as_str());
+    resources.extend(others.into_iter().flatten().map(str::to_owned));
+    resources.dedup();
+    let mut found = Vec::new();
+    for resource in resources {
+        let TimeRange { start, end } = selection.times;
+        let gaps = Selection {
+            meter: Some(GAP_METER.to_owned()),
+            resource: Some(resource),
+            times: TimeRange { start, end: end.saturating_add(PART) },
+            ..Selection::default()
+        };
+        found.extend(reader.newest(&gaps, GAPS, &mut |_| true)?);
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
-    use nephometer_proof::{ClockState, SourceState, Statement};
+    use nephometer_proof::{SourceState, Statement};
 
     use super::*;
     use crate::store::ArrivedCheckpoint;
@@ -242,13 +288,7 @@ mod tests {
     /// A stream of a host with a source each minute, `silent` seconds after its last message, which
     /// took `delay` seconds.
     fn stream(number: u128, host: u128, [silent, delay]: [u64; 2]) -> SenderStream {
-        let source = SourceState {
-            name: "s".into(),
-            interval: 60.0,
-            meters: Vec::new(),
-            only: Vec::new(),
-            without: Vec::new(),
-        };
+        let source = SourceState { interval: 60.0, ..SourceState::default() };
         let arrived = at(NOW - silent);
         SenderStream {
             arrived,
@@ -256,16 +296,9 @@ mod tests {
             statement: Some(Statement {
                 stream: Uuid::from_u128(number),
                 host_id: Uuid::from_u128(host),
-                former_host_ids: Vec::new(),
                 host: format!("compute-{host}"),
-                agent: "0.1.0".into(),
-                release: "27".into(),
-                sink: "out".into(),
-                publisher: "notifier://".into(),
                 sources: vec![source],
-                transformers: Vec::new(),
-                keys: Vec::new(),
-                clock: ClockState::default(),
+                ..Statement::default()
             }),
             ..SenderStream::new(Uuid::from_u128(number))
         }

@@ -6,6 +6,7 @@
 //! are kept where a client can see them; `docs/api.md` lists every difference.
 
 mod access;
+mod audit;
 mod complex;
 mod conditions;
 mod document;
@@ -23,7 +24,8 @@ mod routes;
 mod server;
 mod statistics;
 
-pub(crate) use access::{Access, AccessError, hashed};
+pub(crate) use access::{Access, AccessError, AccessRules, hashed};
+pub(crate) use audit::AuditSettings;
 pub(crate) use request::Request;
 pub(crate) use routes::{Answer, Api};
 pub(crate) use server::Server;

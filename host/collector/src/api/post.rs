@@ -25,17 +25,23 @@ pub(super) fn samples(
     let Some(handover) = handover else {
         return Err(ApiError::client(501, "This collector takes no samples over the API"));
     };
+    let text = "Samples should be included in request body";
+    if request.body.is_empty() {
+        return Err(ApiError::client(400, text));
+    }
     let value: Value = serde_json::from_slice(&request.body).map_err(|error| {
         ApiError::client(400, format!("Request is not in valid JSON format: {error}"))
     })?;
     let list = value.as_array().filter(|list| !list.is_empty());
-    let text = "Samples should be included in request body";
     let list = list.ok_or_else(|| ApiError::client(400, text))?;
     let mut answer = Vec::new();
     let mut measurements = Vec::new();
     for sample in list {
         let map = completed(sample, rights, meter)?;
-        let measurement = Measurement::read(&map).map_err(|error| ApiError::client(400, error))?;
+        let wrong = |error: String| {
+            ApiError::client(400, format!("Invalid input for field/attribute samples. {error}"))
+        };
+        let measurement = Measurement::read(&map).map_err(wrong)?;
         answer.push(shown(&map, &measurement));
         measurements.push(measurement);
     }

@@ -11,5 +11,7 @@ pub(crate) struct Request {
     pub(crate) token: Option<String>,
     /// `Host`, for links.
     pub(crate) host: Option<String>,
+    /// `Content-Type`
+    pub(crate) content_type: Option<String>,
     pub(crate) body: Vec<u8>,
 }

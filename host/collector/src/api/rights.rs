@@ -1,5 +1,7 @@
 //! What a client may do.
 
+use crate::store::WantedOwner;
+
 /// What a client may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rights {
@@ -15,6 +17,11 @@ impl Rights {
     /// Those of an administrator without a project.
     pub(super) fn all() -> Self {
         Self { project: None, own: None, writes: true }
+    }
+
+    /// Whose samples it sees; `None` for all.
+    pub(super) fn wanted(&self) -> Option<WantedOwner> {
+        self.project.clone().map(WantedOwner::Id)
     }
 
     /// Those of roles in a project; `None` if they are none.

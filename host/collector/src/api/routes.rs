@@ -1,5 +1,6 @@
 //! Maps requests to answers.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use nephometer_page::{COLLECTOR_PAGE, PageFile};
 use nephometer_telemetry::events::collector as events;
 use serde_json::{Value, json};
 
-use super::access::Access;
+use super::access::AccessRules;
+use super::audit::{AuditRequest, AuditSettings};
 use super::complex::ComplexQuery;
 use super::conditions::{Conditions, Subject, conditions, limit, only, whole};
 use super::document::DOCUMENT;
@@ -19,6 +21,7 @@ use super::request::Request;
 use super::rights::Rights;
 use super::statistics::Asked;
 use super::{metrics, post, render};
+use crate::audit::AuditFailure;
 use crate::ingest::writer::now;
 use crate::ingest::{Health, PostHandover};
 use crate::store::{Reader, Selection, StoreError, TimeRange};
@@ -36,7 +39,7 @@ type Open = Box<dyn Fn() -> Result<Box<dyn Reader>, StoreError> + Send + Sync>;
 
 /// What answers are made from.
 pub(crate) struct Api {
-    access: Access,
+    access: AccessRules,
     limit: usize,
     health: Arc<Health>,
     open: Open,
@@ -44,16 +47,30 @@ pub(crate) struct Api {
     idle: Mutex<Vec<Box<dyn Reader>>>,
     /// `None` where no samples are taken.
     handover: Option<PostHandover>,
+    audits: AuditSettings,
 }
 
 impl Api {
-    pub(crate) fn new(access: Access, limit: usize, health: Arc<Health>, open: Open) -> Self {
-        Self { access, limit, health, open, idle: Mutex::default(), handover: None }
+    pub(crate) fn new(access: AccessRules, limit: usize, health: Arc<Health>, open: Open) -> Self {
+        Self {
+            access,
+            limit,
+            health,
+            open,
+            idle: Mutex::default(),
+            handover: None,
+            audits: AuditSettings::default(),
+        }
     }
 
     /// Lets clients post samples.
     pub(crate) fn with_handover(self, handover: PostHandover) -> Self {
         Self { handover: Some(handover), ..self }
+    }
+
+    /// Sets what audits of clients trust.
+    pub(crate) fn with_audits(self, audits: AuditSettings) -> Self {
+        Self { audits, ..self }
     }
 
     /// Answers a request. Blocks while it reads.
@@ -66,7 +83,7 @@ impl Api {
         if let Some((endpoint, _)) = found.filter(|(endpoint, _)| endpoint.is_open()) {
             return self.unprotected(endpoint);
         }
-        let rights = match self.access.rights(request) {
+        let rights = match self.access.now().rights(request) {
             Ok(Some(rights)) => rights,
             Ok(None) => return failed(&ApiError::unauthenticated()),
             // Nobody is let in without Keystone.
@@ -106,6 +123,12 @@ impl Api {
         rights: &Rights,
         (endpoint, part): (Endpoint, &str),
     ) -> Result<(u16, Value), ApiError> {
+        let kind = request.content_type.as_deref().and_then(|kind| kind.split(';').next());
+        // Other types may be sent by pages of other sites, which browsers ask nobody for leave for.
+        if request.method == "POST" && kind.map(str::trim) != Some("application/json") {
+            let text = "The body must be JSON, sent as application/json.";
+            return Err(ApiError::page(415, "Unsupported Media Type", text));
+        }
         let found = match endpoint {
             Endpoint::Meters => self.meters(request, rights),
             Endpoint::Statistics => self.statistics(request, rights, part),
@@ -122,6 +145,7 @@ impl Api {
             Endpoint::Capabilities => Ok(render::capabilities()),
             Endpoint::Agents => self.agents(request, rights),
             Endpoint::Gaps => self.gaps(request, rights),
+            Endpoint::Audit => self.audit(request, rights),
             Endpoint::Health | Endpoint::Metrics | Endpoint::Document => Err(missing(request)),
         };
         found.map(|value| (200, value))
@@ -142,8 +166,11 @@ impl Api {
         } else {
             meters.iter().map(render::meter).collect()
         };
-        // Meters are sorted by name, so that equal ones stand side by side.
-        entries.dedup();
+        if unique {
+            // Those of one name stand side by side, by resource and then by kind.
+            let mut known = HashSet::new();
+            entries.retain(|entry| known.insert(entry.to_string()));
+        }
         entries.truncate(limit);
         Ok(Value::Array(entries))
     }
@@ -182,7 +209,7 @@ impl Api {
 
     fn sample(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
         only(&request.parameters, &[])?;
-        let (project, message_id) = (rights.project.clone(), Some(id.to_owned()));
+        let (project, message_id) = (rights.wanted(), Some(id.to_owned()));
         let selection = Selection { project, message_id, ..Selection::default() };
         let found = self.read(|reader| reader.newest(&selection, 1, &mut |_| true))?;
         found.first().map(render::sample).ok_or_else(|| ApiError::not_found("Sample", id))
@@ -208,7 +235,7 @@ impl Api {
 
     fn resource(&self, request: &Request, rights: &Rights, id: &str) -> Result<Value, ApiError> {
         only(&request.parameters, &[])?;
-        let (project, resource) = (rights.project.clone(), Some(id.to_owned()));
+        let (project, resource) = (rights.wanted(), Some(id.to_owned()));
         let selection = Selection { project, resource, ..Selection::default() };
         let base = base(request);
         let found = self.read(|reader| {
@@ -273,8 +300,28 @@ impl Api {
             let text = "Gaps are those of one meter of one resource: name meter and resource_id";
             return Err(ApiError::client(400, text));
         }
-        let drops = self.read(|reader| reader.drops(&selection))?;
-        Ok(fleet::gaps(&drops, rights.project.is_none()))
+        let (drops, sent) = self.read(|reader| {
+            Ok((reader.drops(&selection)?, fleet::sent_gaps(reader, &selection)?))
+        })?;
+        Ok(fleet::gaps(&drops, &sent, rights.project.is_none()))
+    }
+
+    fn audit(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        let parameters = &request.parameters;
+        only(parameters, &["project", "from", "to", "host"])?;
+        let asked = AuditRequest::read(parameters, rights.project.as_deref())?;
+        let mut reader = self.reader()?;
+        match asked.answer(&mut *reader, &self.audits) {
+            Ok(found) => {
+                self.put_back(reader);
+                Ok(found)
+            }
+            Err(AuditFailure::Store(error)) => Err(refused(error)),
+            Err(error) => {
+                events::query_failed(&error);
+                Err(ApiError::client(503, "The audit has failed; the log of the collector has why"))
+            }
+        }
     }
 
     /// Reads with a reader of its own.
@@ -326,11 +373,16 @@ fn missing(request: &Request) -> ApiError {
         ("alarms", _) => gone(),
         ("query", "alarms") if request.method == "POST" => gone(),
         ("meters" | "samples" | "resources" | "capabilities", _) | ("query", "samples") => {
-            let text = format!("The method {} is not allowed for this resource. ", request.method);
-            ApiError::page(405, "Method Not Allowed", &text)
+            not_allowed(request)
         }
+        _ if !Endpoint::methods(&request.path).is_empty() => not_allowed(request),
         _ => ApiError::page(404, "Not Found", "The resource could not be found."),
     }
+}
+
+fn not_allowed(request: &Request) -> ApiError {
+    let text = format!("The method {} is not allowed for this resource. ", request.method);
+    ApiError::page(405, "Method Not Allowed", &text)
 }
 
 fn gone() -> ApiError {

@@ -3,26 +3,24 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::rt::{ReadBufCursor, Sleep, Timer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use nephometer_model::Bound;
 use nephometer_page::POLICY;
 use nephometer_telemetry::events::collector as events;
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::endpoints::Endpoint;
 use super::request::Request;
 use super::routes::{Answer, Api};
 
@@ -75,10 +73,10 @@ async fn connection(stream: TcpStream, api: Arc<Api>, mut ending: watch::Receive
         async move { Ok::<_, Infallible>(respond(request, api).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer);
+    builder.timer(TokioTimer::new());
     builder.header_read_timeout(Duration::from_millis(Bound::QueryTime.most()));
     builder.max_buf_size(Bound::QueryHead.size());
-    let mut connection = std::pin::pin!(builder.serve_connection(HyperStream(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let over = async { drop(ending.wait_for(|ending| *ending).await) };
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
@@ -116,14 +114,23 @@ async fn respond(request: hyper::Request<Incoming>, api: Arc<Api>) -> Response<F
         parameters: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         token: text("x-auth-token"),
         host: text("host"),
+        content_type: text("content-type"),
         body,
     };
+    let path = request.path.clone();
     // Reading the store blocks.
     let replied = tokio::task::spawn_blocking(move || api.answer(&request)).await;
     match replied {
         Ok(Answer { status, body, kind }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            response(status, Bytes::from(body), kind)
+            let mut response = response(status, Bytes::from(body), kind);
+            let allowed = Endpoint::methods(&path).join(", ");
+            if status == StatusCode::METHOD_NOT_ALLOWED
+                && let Ok(allowed) = header::HeaderValue::from_str(&allowed)
+            {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            response
         }
         // The thread of the query panicked, which its hook has reported.
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
@@ -149,71 +156,3 @@ fn response(status: StatusCode, body: Bytes, kind: &'static str) -> Response<Ful
     }
     response
 }
-
-/// Tokio's sockets as hyper's.
-struct HyperStream(TcpStream);
-
-impl hyper::rt::Read for HyperStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let mut bytes = [0; 8 << 10];
-        let most = cursor.remaining().min(bytes.len());
-        let mut buffer = ReadBuf::new(&mut bytes[..most]);
-        ready!(Pin::new(&mut self.0).poll_read(context, &mut buffer))?;
-        cursor.put_slice(buffer.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for HyperStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-/// Tokio's time as hyper's.
-struct TokioTimer;
-
-/// A sleep of Tokio.
-struct TokioSleep(Pin<Box<tokio::time::Sleep>>);
-
-impl Timer for TokioTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(TokioSleep(Box::pin(tokio::time::sleep(duration))))
-    }
-
-    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(TokioSleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
-    }
-}
-
-impl Future for TokioSleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(context)
-    }
-}
-
-impl Sleep for TokioSleep {}

@@ -17,8 +17,8 @@ pub(super) struct Asked {
     groups: Vec<String>,
     aggregates: Vec<(String, Option<String>)>,
     period: i64,
-    start: Option<i64>,
-    end: Option<i64>,
+    /// The times of the request, which the times of samples are cut to.
+    written: [Option<i64>; 2],
 }
 
 impl Asked {
@@ -39,7 +39,7 @@ impl Asked {
         let length = period.checked_mul(1_000_000).ok_or_else(overflow)?;
         let (groups, fields) = groups(parameters)?;
         let aggregates = aggregates(parameters)?;
-        let Conditions { mut selection, start, end } = conditions;
+        let Conditions { mut selection, start, end, written } = conditions;
         selection.meter = Some(meter.to_owned());
         let asks = |name: &str| aggregates.iter().any(|(func, _)| func == name);
         let query = StatisticsQuery {
@@ -51,7 +51,7 @@ impl Asked {
             start,
             end,
         };
-        Ok(Self { query, groups, aggregates, period, start, end })
+        Ok(Self { query, groups, aggregates, period, written })
     }
 
     /// The entries of the answer.
@@ -70,12 +70,12 @@ impl Asked {
     fn entry(&self, totals: &Totals) -> Value {
         let sums = &totals.sums;
         let mut entry = Map::new();
-        let groups = self.groups.iter().zip(&totals.key.values);
+        let groups = self.groups.iter().zip(&*totals.key.values);
         let groups: Map<String, Value> =
             groups.map(|(name, value)| (name.clone(), json!(value))).collect();
         let groupby = if self.groups.is_empty() { Value::Null } else { Value::Object(groups) };
         entry.insert("groupby".into(), groupby);
-        entry.insert("unit".into(), json!(totals.key.unit));
+        entry.insert("unit".into(), json!(&*totals.key.unit));
         for name in STANDARD.into_iter().filter(|name| self.asks(name)) {
             let value = if name == "count" { json!(sums.count) } else { json!(figure(sums, name)) };
             entry.insert(name.into(), value);
@@ -93,8 +93,9 @@ impl Asked {
 
     fn times(&self, totals: &Totals, entry: &mut Map<String, Value>) {
         let sums = &totals.sums;
-        let first = self.start.map_or(sums.first_time, |start| sums.first_time.max(start));
-        let last = self.end.map_or(sums.last_time, |end| sums.last_time.min(end));
+        let [start, end] = self.written;
+        let first = start.map_or(sums.first_time, |start| sums.first_time.max(start));
+        let last = end.map_or(sums.last_time, |end| sums.last_time.min(end));
         let span = (first <= last).then_some((first, last));
         entry.insert("duration".into(), json!(span.map(|(first, last)| seconds(last - first))));
         entry.insert("duration_start".into(), json!(span.map(|(first, _)| iso(first))));

@@ -2,6 +2,7 @@ use clap::Args;
 
 use super::ConfigOption;
 use super::output::print;
+use crate::audit::trusted_keys;
 
 /// Check the configuration and print all problems
 #[derive(Debug, Args)]
@@ -16,10 +17,11 @@ impl Check {
         if let Some(api) = &spec.api {
             crate::api::Access::open(&api.access)?;
         }
+        let keys = trusted_keys(spec.trusted_keys.as_deref())?.count();
         let (brokers, classes) = (spec.brokers.len(), spec.keep.classes.len());
         let receivers = spec.receivers.len();
         let counts = format!("{brokers} brokers, {receivers} receivers");
-        print(&format!("ok: {counts}, {classes} retention classes"))?;
+        print(&format!("ok: {counts}, {classes} retention classes, {keys} trusted keys"))?;
         Ok(())
     }
 }

@@ -57,13 +57,14 @@ impl CloseMonth {
         let (closing, new) = store.close_month(&month, now())?;
         let sums: Vec<Value> = closing.sums.iter().map(|(key, sums)| row(key, sums)).collect();
         let samples: u64 = closing.sums.values().map(|sums| sums.samples).sum();
-        let Closing { month, closed, digest, .. } = &closing;
+        let Closing { month, closed, digest, tree, .. } = &closing;
         let (closed, digest) = (closed.iso(), digest.to_string());
         match format {
-            Format::Json => print(
-                &json!({"month": month, "closed": closed, "digest": digest, "new": new,
-                    "samples": samples, "sums": sums})
-                .to_string(),
+            Format::Json => rows(
+                format,
+                &[],
+                &[json!({"month": month, "closed": closed, "digest": digest, "new": new,
+                    "tree": tree, "samples": samples, "sums": sums})],
             )?,
             Format::Csv => rows(format, &SUMS, &sums)?,
             Format::Table => {
@@ -89,10 +90,11 @@ impl ListCorrections {
         let samples: u64 = late.iter().map(|one| one.sums.samples).sum();
         let (closed, digest) = (closing.closed.iso(), closing.digest.to_string());
         match format {
-            Format::Json => print(
-                &json!({"month": month, "closed": closed, "digest": digest, "samples": samples,
-                    "corrections": entries})
-                .to_string(),
+            Format::Json => rows(
+                format,
+                &[],
+                &[json!({"month": month, "closed": closed, "digest": digest, "samples": samples,
+                    "corrections": entries})],
             )?,
             Format::Csv => rows(format, &columns.concat(), &entries)?,
             Format::Table if late.is_empty() => {

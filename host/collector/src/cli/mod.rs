@@ -1,6 +1,7 @@
 //! The command line: one file per command. The only module that writes to standard output and uses
 //! `clap` and `anyhow`.
 
+mod audit;
 mod check;
 mod closing;
 mod erase;
@@ -9,6 +10,7 @@ mod letters;
 mod manual;
 mod output;
 mod query;
+mod reload;
 mod run;
 mod store;
 mod token;
@@ -17,10 +19,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use nephometer_amqp::AmqpError;
 use nephometer_config::{CollectorSpec, ConfigError, load_collector};
 use nephometer_telemetry::LogFormat;
 
 use crate::api::AccessError;
+use crate::audit::KeysError;
 use crate::ingest::files::ImportError;
 use crate::store::StoreError;
 
@@ -35,7 +39,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 64 usage error; 69 store or service unavailable; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 not provable; 64 usage error; 69 store or service unavailable; \
 70 internal error; 78 configuration error.";
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +55,7 @@ enum Command {
     CloseMonth(closing::CloseMonth),
     #[command(name = "corrections")]
     Corrections(closing::ListCorrections),
+    Audit(audit::Audit),
     EraseProject(erase::EraseProject),
     #[command(subcommand)]
     DeadLetters(letters::Letters),
@@ -60,7 +65,7 @@ enum Command {
 }
 
 /// The configuration file
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigOption {
     /// The configuration; by default /etc/nephometer/collector.yaml
     #[arg(long, value_name = "FILE", env = "NEPHOMETER_COLLECTOR_CONFIG")]
@@ -85,6 +90,8 @@ enum Failure {
     Usage(String),
     #[error("{0}")]
     Unavailable(String),
+    #[error("{0}")]
+    NotProvable(String),
 }
 
 fn log(filter: &str, json: bool) -> anyhow::Result<()> {
@@ -112,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(restore) => restore.execute(),
         Command::CloseMonth(month) => month.execute(),
         Command::Corrections(month) => month.execute(),
+        Command::Audit(audit) => audit.execute(),
         Command::EraseProject(project) => project.execute(),
         Command::DeadLetters(letters) => letters.execute(),
         Command::Token(token) => token.execute(),
@@ -130,12 +138,15 @@ pub(crate) fn main() -> ExitCode {
 /// As in sysexits.
 fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if cause.is::<ConfigError>() || cause.is::<AccessError>() {
+        // Of a broker's address: what goes wrong with connections ends nothing.
+        let wrong = cause.is::<ConfigError>() || cause.is::<AccessError>();
+        if wrong || cause.is::<AmqpError>() || cause.is::<KeysError>() {
             return 78;
         }
         match cause.downcast_ref() {
             Some(Failure::Usage(_)) => return 64,
             Some(Failure::Unavailable(_)) => return 69,
+            Some(Failure::NotProvable(_)) => return 1,
             None => {}
         }
         let wrong_month = matches!(cause.downcast_ref(), Some(StoreError::Month { .. }));

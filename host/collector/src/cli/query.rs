@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::output::{Format, rows};
 use super::{ConfigOption, Failure};
-use crate::api::{Access, Answer, Api, Request};
+use crate::api::{Access, AccessRules, Answer, Api, Request};
 use crate::ingest::Health;
 use crate::store::{DEFAULT_BUDGET, SqliteStore};
 
@@ -224,7 +224,7 @@ fn ask(
     let budget = spec.api.as_ref().map_or(DEFAULT_BUDGET, |api| api.rows);
     let folder = spec.keep.path;
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
-    let access = Access::open(&AccessSpec::Loopback)?;
+    let access = AccessRules::new(Access::open(&AccessSpec::Loopback)?);
     let api = Api::new(access, 100, Arc::new(Health::default()), open);
     let request = Request { method: "GET".into(), path, parameters, ..Request::default() };
     let Answer { status, body, .. } = api.answer(&request);

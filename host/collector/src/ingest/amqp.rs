@@ -23,9 +23,31 @@ const NAME: &str = "nephometer-collector";
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// A broker and its queues, checked. A reload replaces them while they are consumed.
+#[derive(Clone)]
+pub(crate) struct SourceSettings {
+    spec: CollectedQueues,
+    broker: Broker,
+}
+
+impl SourceSettings {
+    /// # Errors
+    /// If a URL of the broker is invalid.
+    pub(crate) fn new(spec: CollectedQueues) -> Result<Self, AmqpError> {
+        let broker = Broker::new(&spec.broker, NAME)?;
+        Ok(Self { spec, broker })
+    }
+
+    /// What is new about `new`, without secrets.
+    pub(crate) fn change_to(&self, new: &Self) -> String {
+        let change = self.broker.change_to(&new.broker);
+        change.map_or_else(|| "other queues or prefetch".to_owned(), |change| change.to_string())
+    }
+}
+
 /// A broker whose queues are consumed.
 pub(crate) struct Source {
-    pub(crate) spec: CollectedQueues,
+    pub(crate) settings: watch::Receiver<SourceSettings>,
     pub(crate) handover: Handover,
     pub(crate) health: Arc<Health>,
     /// Becomes true when the collector ends.
@@ -41,42 +63,55 @@ struct Attempts {
 }
 
 impl Source {
-    /// Consumes until the collector ends; connects again whenever that is needed.
+    /// Consumes until the collector ends. Other settings end the connection; what is not acknowledged
+    /// then is delivered again, and found as repeated.
     pub(crate) async fn run(mut self) {
-        self.health.set_broker(&self.spec.label, false);
-        let mut broker = match Broker::new(&self.spec.broker, NAME) {
-            Ok(broker) => broker,
-            Err(error) => {
-                return events::broker_unavailable(&self.spec.label, &error.to_string());
-            }
-        };
-        let prefetch = self.spec.prefetch;
-        let mut attempts = Attempts { pause: PAUSE, reported: false, prefetch };
-        while !*self.ending.borrow() {
-            let mut ending = self.ending.clone();
-            let error = tokio::select! {
-                _ = ending.wait_for(|ending| *ending) => return,
-                outcome = self.consume(&mut broker, &mut attempts) => outcome.err(),
+        let mut ending = self.ending.clone();
+        loop {
+            let settings = self.settings.borrow_and_update().clone();
+            let mut settings_changed = self.settings.clone();
+            let changed = async {
+                if settings_changed.changed().await.is_err() {
+                    // Nobody reloads.
+                    std::future::pending::<()>().await;
+                }
             };
-            self.health.set_broker(&self.spec.label, false);
-            if let (Some(error), false) = (error, attempts.reported) {
-                events::broker_unavailable(&self.spec.label, &error.to_string());
+            tokio::select! {
+                _ = ending.wait_for(|ending| *ending) => return,
+                () = changed => self.health.forget_broker(&settings.spec.label),
+                () = self.consume_for_ever(&settings) => {}
+            }
+        }
+    }
+
+    /// Connects again whenever that is needed.
+    async fn consume_for_ever(&self, SourceSettings { spec, broker }: &SourceSettings) {
+        self.health.set_broker(&spec.label, false);
+        let (mut broker, prefetch) = (broker.clone(), spec.prefetch);
+        let mut attempts = Attempts { pause: PAUSE, reported: false, prefetch };
+        loop {
+            let outcome = self.consume(spec, &mut broker, &mut attempts).await;
+            self.health.set_broker(&spec.label, false);
+            if let (Err(error), false) = (outcome, attempts.reported) {
+                events::broker_unavailable(&spec.label, &error.to_string());
                 attempts.reported = true;
             }
-            tokio::select! {
-                _ = self.ending.wait_for(|ending| *ending) => return,
-                () = tokio::time::sleep(attempts.pause) => {}
-            }
+            tokio::time::sleep(attempts.pause).await;
             attempts.pause = (2 * attempts.pause).min(LONGEST);
         }
     }
 
     /// Connects and consumes until something fails.
-    async fn consume(&self, broker: &mut Broker, attempts: &mut Attempts) -> Result<(), AmqpError> {
-        let (consumption, consumers) = broker.consume(&self.spec.queues, attempts.prefetch).await?;
+    async fn consume(
+        &self,
+        spec: &CollectedQueues,
+        broker: &mut Broker,
+        attempts: &mut Attempts,
+    ) -> Result<(), AmqpError> {
+        let (consumption, consumers) = broker.consume(&spec.queues, attempts.prefetch).await?;
         attempts.reported = false;
-        self.health.set_broker(&self.spec.label, true);
-        events::broker_connected(&self.spec.label);
+        self.health.set_broker(&spec.label, true);
+        events::broker_connected(&spec.label);
         let progress = AtomicBool::new(false);
         let outcome = self.deliver_all(&consumption, consumers, &progress).await;
         // A broker that accepts connections and then delivers nothing is left alone for longer and
@@ -86,7 +121,7 @@ impl Source {
         }
         if consumption.is_too_large() && attempts.prefetch > 1 {
             attempts.prefetch /= 2;
-            events::prefetch_reduced(&self.spec.label, attempts.prefetch);
+            events::prefetch_reduced(&spec.label, attempts.prefetch);
         }
         outcome
     }

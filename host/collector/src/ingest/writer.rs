@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::message::{Arrival, ReadMessage, RefusedSample};
 use crate::sample::{Measurement, Shared};
-use crate::signature::Verifier;
+use crate::signature::{SharedVerifier, Verifier};
 use crate::store::{Committed, DeadLetter, Group, Storage, WriteRule};
 
 /// Messages between those who hand over and the writer.
@@ -43,6 +43,8 @@ pub(crate) type Receipt = oneshot::Receiver<()>;
 pub(crate) struct Health {
     /// Why the store fails; empty while it works.
     failure: Mutex<String>,
+    /// What the last reload did not apply; empty if it applied all.
+    reload: Mutex<String>,
     pub(crate) commits: AtomicU64,
     pub(crate) stored: AtomicU64,
     pub(crate) duplicates: AtomicU64,
@@ -66,6 +68,15 @@ impl Health {
         brokers.insert(label.to_owned(), connected);
     }
 
+    /// Nothing is consumed at this address any more.
+    pub(crate) fn forget_broker(&self, label: &str) {
+        self.brokers.lock().unwrap_or_else(PoisonError::into_inner).remove(label);
+    }
+
+    pub(crate) fn set_reload_problems(&self, text: String) {
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
     pub(crate) fn brokers(&self) -> Vec<(String, bool)> {
         let brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         brokers.iter().map(|(label, connected)| (label.clone(), *connected)).collect()
@@ -86,7 +97,10 @@ impl Health {
         let store = self.failure().map(|failure| format!("store: {failure}"));
         let lost = self.brokers().into_iter().filter(|(_, connected)| !connected);
         let lost = lost.map(|(broker, _)| format!("not connected to {broker}"));
-        let failing: Vec<String> = store.into_iter().chain(lost).collect();
+        let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = format!("the last reload was refused in part: {reload}");
+        let refused = (!reload.is_empty()).then_some(refused);
+        let failing: Vec<String> = store.into_iter().chain(lost).chain(refused).collect();
         if failing.is_empty() {
             return "ok".to_owned();
         }
@@ -114,7 +128,7 @@ impl Health {
 #[derive(Clone)]
 pub(crate) struct Handover {
     sender: mpsc::Sender<Handed>,
-    verifier: Arc<Verifier>,
+    verifier: SharedVerifier,
     /// Bytes that may be handed over, in units. Messages stay here when their connection has ended,
     /// so that the bounds of connections are not enough.
     bytes: Arc<Semaphore>,
@@ -137,7 +151,7 @@ impl Handover {
     pub(crate) async fn hand(&self, arrival: Arrival) -> Option<Receipt> {
         let share = Arc::clone(&self.bytes).acquire_many_owned(units(arrival.body.len()));
         let share = share.await.ok()?;
-        let verifier = Arc::clone(&self.verifier);
+        let verifier = self.verifier.now();
         let reading = tokio::task::spawn_blocking(move || (read(arrival, &verifier), share));
         let (done, receipt) = oneshot::channel();
         let ((read, bytes), share) = reading.await.ok()?;
@@ -209,7 +223,7 @@ impl Writer {
     pub(crate) fn start(
         store: Box<dyn Storage>,
         commit: CommitSpec,
-        verifier: Arc<Verifier>,
+        verifier: SharedVerifier,
         health: Arc<Health>,
     ) -> std::io::Result<(Self, Handover)> {
         let (sender, receiver) = mpsc::channel(DEPTH);

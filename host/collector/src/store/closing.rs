@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nephometer_audit::month_digest;
 use nephometer_model::{Timestamp, Volume};
 use nephometer_proof::Digest;
 use serde_json::{Value, json};
@@ -41,6 +42,11 @@ pub(crate) struct Closing {
     /// SHA-256 of [`Closing::text`].
     pub(crate) digest: Digest,
     pub(crate) sums: MonthSums,
+    /// The digest over all days, resources and meters, [`month_digest`]; `None` if an earlier version
+    /// has closed the month.
+    pub(crate) tree: Option<Digest>,
+    /// The projects in it: their pseudonyms and their digests.
+    pub(crate) projects: Vec<(Digest, Digest)>,
 }
 
 /// What was stored after a month was closed.
@@ -86,9 +92,15 @@ fn chosen(
 
 impl Closing {
     /// A record with its digest.
-    pub(crate) fn new(month: &str, closed: Timestamp, sums: MonthSums) -> Self {
-        let digest = Digest::of(&[]);
-        let mut closing = Self { month: month.to_owned(), closed, digest, sums };
+    pub(crate) fn new(
+        month: &str,
+        closed: Timestamp,
+        sums: MonthSums,
+        mut projects: Vec<(Digest, Digest)>,
+    ) -> Self {
+        let (month, digest) = (month.to_owned(), Digest::of(&[]));
+        let tree = Some(month_digest(&month, &mut projects));
+        let mut closing = Self { month, closed, digest, sums, tree, projects };
         closing.digest = Digest::of(closing.text().as_bytes());
         closing
     }
@@ -98,10 +110,14 @@ impl Closing {
         self.digest == Digest::of(self.text().as_bytes())
     }
 
-    /// What the digest is of: JSON lines, first the month and the time of closing in microseconds
-    /// since the epoch, then the sums in the order of their keys.
+    /// What the digest is of: JSON lines, first the month, the time of closing in microseconds since
+    /// the epoch and the digest over days, then the sums in the order of their keys.
     pub(crate) fn text(&self) -> String {
-        let mut text = json!([self.month, micros(self.closed)]).to_string() + "\n";
+        let head = match &self.tree {
+            Some(tree) => json!([self.month, micros(self.closed), tree]),
+            None => json!([self.month, micros(self.closed)]),
+        };
+        let mut text = head.to_string() + "\n";
         for (key, sums) in &self.sums {
             let SumKey { project, meter, unit, kind } = key;
             let MonthSum { samples, volumes, sum, min, max } = sums;

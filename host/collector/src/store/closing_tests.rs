@@ -190,8 +190,10 @@ fn erased_names_are_in_no_file_and_numbers_stay() {
     assert_eq!(erased, Erased { files: 1, resources: 1, revisions: 2_001, letters: 1 });
     assert!(!is_on_disk(&folder, "Ada Lovelace"), "the text is still in a file");
     assert!(is_on_disk(&folder, "Grace Hopper") && is_on_disk(&folder, "{nobody"));
-    let found =
-        fixture.all(&Selection { project: Some("project-2".into()), ..Selection::default() });
+    let found = fixture.all(&Selection {
+        project: Some(WantedOwner::Id("project-2".into())),
+        ..Selection::default()
+    });
     assert_eq!(found.len(), 2_001);
     assert!(found.iter().all(|sample| &*sample.metadata == "{}" && sample.volume.is_some()));
     assert_eq!(&*found[0].owner.resource_id, "r1");
@@ -234,8 +236,16 @@ fn with_keep_erasing_no_name_is_stored_later() {
 fn files_of_the_first_schema_are_migrated() {
     let fixture = months_of_two_projects();
     for (name, statements) in [
-        ("2026-11.default.db", "DROP TABLE correction; DROP INDEX message_declared"),
-        ("ledger.db", "DROP TABLE closed_sum; DROP TABLE closing; DROP TABLE erasing"),
+        (
+            "2026-11.default.db",
+            "DROP TABLE correction; DROP INDEX message_declared; DROP TABLE repeated; \
+             DROP TABLE closed_day; ALTER TABLE message DROP COLUMN refused",
+        ),
+        (
+            "ledger.db",
+            "DROP TABLE closed_project; DROP TABLE closed_sum; DROP TABLE closing; \
+             DROP TABLE erasing",
+        ),
     ] {
         let file = rusqlite::Connection::open(fixture.folder.path().join(name)).unwrap();
         file.execute_batch(&format!("{statements}; PRAGMA user_version = 1")).unwrap();

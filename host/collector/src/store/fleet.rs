@@ -76,7 +76,7 @@ pub(crate) fn record_of(text: &str) -> Option<Record> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use nephometer_proof::{ClockState, Digest, Drops, SigningKey};
+    use nephometer_proof::{Digest, Drops, SigningKey};
     use serde_json::json;
 
     use super::*;
@@ -93,23 +93,21 @@ mod tests {
         Record::Statement(Box::new(Statement {
             stream,
             host_id: Uuid::from_u128(9),
-            former_host_ids: Vec::new(),
             // Not taken for a checkpoint.
             host: r#""kind":"checkpoint""#.into(),
-            agent: "0.1.0".into(),
-            release: "27".into(),
-            sink: "out".into(),
-            publisher: "notifier://".into(),
-            sources: Vec::new(),
-            transformers: Vec::new(),
-            keys: Vec::new(),
-            clock: ClockState::default(),
+            ..Statement::default()
         }))
     }
 
     fn checkpoint(stream: Uuid, time: &str) -> Record {
         let digest = Digest::start(stream);
-        Record::Checkpoint(Checkpoint { stream, sequence: 1, digest, time: time.into() })
+        Record::Checkpoint(Checkpoint {
+            stream,
+            sequence: 1,
+            digest,
+            time: time.into(),
+            batch: None,
+        })
     }
 
     fn drops(stream: Uuid, meter: &str) -> Record {

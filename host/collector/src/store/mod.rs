@@ -5,13 +5,20 @@
 //! second implementation. An engine stores a sample once by its id, keeps what streams state about
 //! themselves, and keeps sums by hour and day that equal a recount of what it stores.
 
+#[cfg(test)]
+mod adversary_tests;
+#[cfg(test)]
+mod audit_tests;
 mod closing;
 #[cfg(test)]
 mod closing_tests;
 mod error;
+mod evidence;
 mod fleet;
 mod group;
 mod selection;
+#[cfg(test)]
+mod sender_tests;
 mod sqlite;
 mod statistics;
 #[cfg(test)]
@@ -27,11 +34,14 @@ pub(crate) use closing::{
     Closing, Correction, Corrections, Erased, MonthSum, SumKey, shown_volume,
 };
 pub(crate) use error::StoreError;
+pub(crate) use evidence::{EvidenceQuery, TakeEvidence};
 #[cfg(test)]
 pub(crate) use fleet::ArrivedCheckpoint;
 pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
-pub(crate) use selection::{MetaCondition, MetaScalar, Selection, TimeRange, flat_pairs};
+pub(crate) use selection::{
+    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, from_micros, micros,
+};
 pub(crate) use sqlite::{SqliteStore, restore};
 pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
 
@@ -119,6 +129,13 @@ pub(crate) trait Reader: Send {
     /// What the senders of a selection have declared as dropped in its times, of its meter. Drops name
     /// no resources: they may have been samples of others.
     fn drops(&mut self, selection: &Selection) -> Result<Vec<DeclaredDrop>, StoreError>;
+
+    /// Everything that an audit of a project needs, as lines of evidence, until `take` breaks.
+    fn evidence(
+        &mut self,
+        query: &EvidenceQuery<'_>,
+        take: &mut TakeEvidence<'_>,
+    ) -> Result<(), StoreError>;
 
     /// Sums and sizes for `status`.
     fn state(&mut self) -> Result<StoreState, StoreError>;

@@ -3,19 +3,39 @@
 use nephometer_model::Timestamp;
 use serde_json::Value;
 
+use crate::sample::OwnerKey;
+
 /// Conditions that all have to hold.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
     pub(crate) meter: Option<String>,
     pub(crate) resource: Option<String>,
-    pub(crate) project: Option<String>,
-    pub(crate) user: Option<String>,
+    pub(crate) project: Option<WantedOwner>,
+    pub(crate) user: Option<WantedOwner>,
     pub(crate) source: Option<String>,
     pub(crate) message_id: Option<String>,
     pub(crate) times: TimeRange,
     pub(crate) metadata: Vec<MetaCondition>,
     /// The number of samples that may be read.
     pub(crate) budget: u64,
+}
+
+/// Whose samples are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WantedOwner {
+    Id(String),
+    /// Samples that belong to nobody.
+    Nobody,
+}
+
+impl WantedOwner {
+    /// The id; `None` for nobody.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Id(id) => Some(id),
+            Self::Nobody => None,
+        }
+    }
 }
 
 /// Microseconds since the epoch: from `start` on, before `end`.
@@ -76,6 +96,16 @@ impl MetaScalar {
 }
 
 impl Selection {
+    /// Whether samples of an owner may be wanted, whatever the resource.
+    pub(crate) fn accepts_owner(&self, owner: &OwnerKey) -> bool {
+        let is = |wanted: &Option<WantedOwner>, found: &Option<Box<str>>| {
+            wanted.as_ref().is_none_or(|wanted| wanted.id() == found.as_deref())
+        };
+        is(&self.project, &owner.project_id)
+            && is(&self.user, &owner.user_id)
+            && self.source.as_ref().is_none_or(|source| **source == *owner.source)
+    }
+
     /// Whether metadata fulfils all conditions. Text that is not JSON fulfils none.
     pub(crate) fn accepts_metadata(&self, text: &str) -> bool {
         if self.metadata.is_empty() {
@@ -85,7 +115,8 @@ impl Selection {
         let pairs = flat_pairs(&value);
         self.metadata.iter().all(|condition| {
             let found = pairs.iter().find(|(path, _)| *path == condition.path);
-            found.is_some_and(|(_, value)| *value == condition.value)
+            // As in the real API, what is missing is null.
+            found.map_or(&MetaScalar::Null, |(_, value)| value) == &condition.value
         })
     }
 }
@@ -140,6 +171,7 @@ mod tests {
         assert!(fulfils("list[0]", MetaScalar::Float(1.5)));
         assert!(fulfils("list[1]", MetaScalar::Bool(true)));
         assert!(fulfils("none", MetaScalar::Null));
-        assert!(!fulfils("missing", MetaScalar::Null));
+        assert!(fulfils("missing", MetaScalar::Null));
+        assert!(!fulfils("flavor.id", MetaScalar::Null));
     }
 }

@@ -1,6 +1,7 @@
 //! Sums of samples by period and group, independent of an engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::StoreError;
 use super::selection::{Selection, TimeRange};
@@ -39,8 +40,8 @@ pub(crate) enum GroupField {
 pub(crate) struct GroupKey {
     /// The number of the period.
     pub(crate) period: i64,
-    pub(crate) unit: String,
-    pub(crate) values: Vec<Option<String>>,
+    pub(crate) unit: Arc<str>,
+    pub(crate) values: Arc<[Option<String>]>,
 }
 
 /// The sums of one period and group.
@@ -225,6 +226,11 @@ impl Grouped {
 }
 
 impl GroupField {
+    /// Whether it is in the metadata, which samples of one series may have different ones of.
+    pub(crate) fn is_metadata(&self) -> bool {
+        matches!(self, Self::Metadata(_))
+    }
+
     /// The value of an owner; `None` for a null one, and for metadata.
     pub(crate) fn of_owner(&self, owner: &crate::sample::OwnerKey) -> Option<String> {
         let text = match self {

@@ -136,6 +136,38 @@ fn samples_outside_the_window_are_refused() {
     assert_eq!((state.samples, state.counts["too_old"], state.counts["stored"]), (2, 1, 2));
 }
 
+/// After the window a file has no index of ids any more. It gets one when samples are added.
+#[test]
+fn months_beyond_the_window_are_packed() {
+    let mut fixture = Fixture::new();
+    let minute = |at: u32| format!("2026-11-{:02}T10:{:02}:00", at / 60 + 1, at % 60);
+    let samples: Vec<Value> =
+        (0..1_500).map(|at| sample(at, "cpu", "r", &minute(at), json!(at))).collect();
+    assert_eq!(fixture.put(&samples).stored, 1_500);
+    fixture.maintain(now());
+    let size = |fixture: &Fixture| fixture.reader().state().unwrap().files[0].bytes;
+    let before = size(&fixture);
+    let later = time("2027-01-05T00:00:01");
+    fixture.maintain(later);
+    assert!(size(&fixture) * 3 < before * 2, "{} of {before} bytes", size(&fixture));
+    let id = "00000000-0000-4000-8000-000000000007".to_owned();
+    let one = Selection { message_id: Some(id), ..Selection::default() };
+    assert_eq!(fixture.all(&one).len(), 1);
+    let narrow = Selection { budget: 1_499, ..one };
+    let found = fixture.reader().newest(&narrow, 1, &mut |_| true);
+    assert!(matches!(found, Err(StoreError::TooMuch(1_499))), "{found:?}");
+    // An import of history, or a longer window.
+    let more = sample(9_999, "cpu", "r", "2026-11-30T10:00:00", json!(1));
+    let mut moved = samples[3].clone();
+    moved["timestamp"] = json!("2026-11-29T10:00:00");
+    let history = Group { rule: WriteRule::History, ..group(&[more, moved], None) };
+    let committed = fixture.store.write(&history, later).unwrap();
+    assert_eq!((committed.stored, committed.duplicates), (1, 1));
+    fixture.maintain(later);
+    assert_eq!(fixture.all(&Selection::default()).len(), 1_501);
+    assert!(size(&fixture) * 3 < before * 2, "{} of {before} bytes", size(&fixture));
+}
+
 #[test]
 fn values_come_back_as_they_were() {
     let mut fixture = Fixture::new();
@@ -218,7 +250,8 @@ fn meters_and_resources_belong_to_their_latest_owner() {
     let meters = reader.meters(&Selection::default()).unwrap();
     assert_eq!(meters.len(), 1);
     assert_eq!(meters[0].owner.project_id.as_deref(), Some("other"));
-    let before = Selection { project: Some("project-1".into()), ..Selection::default() };
+    let before =
+        Selection { project: Some(WantedOwner::Id("project-1".into())), ..Selection::default() };
     assert_eq!(reader.meters(&before).unwrap(), []);
     let resources = reader.resources(&Selection::default()).unwrap();
     assert_eq!(resources.len(), 1);

@@ -17,7 +17,7 @@ use crate::collector::{
 use crate::error::Report;
 use crate::keys;
 use crate::raw::{
-    Document, Field, Kind, RawApi, RawClass, RawCollector, RawCommit, RawKeep, RawQueues,
+    Document, Field, Kind, RawApi, RawAudit, RawClass, RawCollector, RawCommit, RawKeep, RawQueues,
     RawSecret, Scalar, Scalars,
 };
 use crate::spec::DEFAULT_SECRET;
@@ -42,6 +42,7 @@ pub(crate) fn check(doc: &Document, report: &mut Report) -> Option<CollectorSpec
     let unsigned = check.value("/unsigned", &raw.unsigned, truth, "write true or false");
     let receivers = receivers(check, &raw.receivers, unsigned.flatten().unwrap_or(false));
     let api = api(check, raw.api);
+    let trusted_keys = audit(check, raw.audit);
     let default = || NamedSecret { name: "default".into(), secret: Secret::new(DEFAULT_SECRET) };
     Some(CollectorSpec {
         keep: keep?,
@@ -51,6 +52,7 @@ pub(crate) fn check(doc: &Document, report: &mut Report) -> Option<CollectorSpec
         secrets: secrets?.unwrap_or_else(|| vec![default()]),
         unsigned: unsigned?.unwrap_or(false),
         api: api?,
+        trusted_keys: trusted_keys?,
     })
 }
 
@@ -289,6 +291,13 @@ fn api(check: &mut Check<'_>, field: Field<RawApi>) -> Option<Option<ApiSpec>> {
         rows: rows?.unwrap_or(10_000_000),
     };
     Some((!off).then_some(spec))
+}
+
+fn audit(check: &mut Check<'_>, field: Field<RawAudit>) -> Option<Option<PathBuf>> {
+    let raw = check.mapping("/audit", field)?;
+    check.keys("/audit", &keys::AUDIT, &[]);
+    let keys = check.string("/audit/keys", &raw.keys)?;
+    Some(keys.map(PathBuf::from))
 }
 
 const COUNT: &str = "write a whole number from 1 to 1000000000";

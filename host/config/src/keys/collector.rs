@@ -39,6 +39,7 @@ pub(crate) const COLLECTOR: KeyTable = closed(
             "Store samples without a signature. Samples with a wrong signature are never stored.",
         ),
         section("api", &API),
+        section("audit", &AUDIT),
     ],
 );
 
@@ -178,4 +179,15 @@ pub(crate) const API: KeyTable = closed(
         key("limit", COUNT, Value("100"), "Entries of an answer if the request names no limit."),
         key("rows", COUNT, Value("10000000"), "Samples that one query may read."),
     ],
+);
+
+/// `audit`
+pub(crate) const AUDIT: KeyTable = closed(
+    "What audits trust.",
+    &[key(
+        "keys",
+        Path,
+        Nothing,
+        "A file with the public keys of agents, one a line: HOST KEY, as `nephometer keys ls --trusted` prints it.",
+    )],
 );

@@ -15,6 +15,14 @@ pub(crate) struct RawCollector {
     pub(crate) secrets: Field<Vec<Field<RawSecret>>>,
     pub(crate) unsigned: Field<Scalar>,
     pub(crate) api: Field<RawApi>,
+    pub(crate) audit: Field<RawAudit>,
+}
+
+/// `audit`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawAudit {
+    pub(crate) keys: Field<Scalar>,
 }
 
 /// `store`

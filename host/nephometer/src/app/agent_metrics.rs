@@ -3,10 +3,12 @@
 //! Labels are names of the configuration (sources, sinks, publishers, components) and fixed words, never
 //! a domain or a resource: their number does not grow with the guests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::admin::AdminService;
 use super::plan::short_digest;
@@ -19,11 +21,37 @@ use nephometer_store::SpoolSummary;
 use nephometer_telemetry::{CYCLE_SECONDS, DELIVERY_SECONDS, LedgerSink};
 use nephometer_wasm::{ComponentHost, ComponentStats, ListedComponent};
 
+/// How long an exposition is used again. Making one reads `/proc` and the store: however many scrape, an
+/// agent makes ten a second.
+const RECENT: Duration = Duration::from_millis(100);
+
+/// The last exposition of each format. Those who scrape at the same moment wait for the same one.
+#[derive(Debug, Default)]
+pub(super) struct RecentExpositions {
+    made: tokio::sync::Mutex<HashMap<TextFormat, (Instant, Bytes)>>,
+}
+
+impl RecentExpositions {
+    /// An exposition that is at most [`RECENT`] old.
+    pub(super) async fn get(&self, admin: &AdminService, format: TextFormat) -> Bytes {
+        let mut made = self.made.lock().await;
+        if let Some((time, text)) = made.get(&format)
+            && time.elapsed() < RECENT
+        {
+            return text.clone();
+        }
+        let time = Instant::now();
+        let text = exposition(admin, format).await;
+        made.insert(format, (time, text.clone()));
+        text
+    }
+}
+
 /// Labels and a value.
 type Row<'a> = (Vec<(&'a str, &'a str)>, String);
 
 /// The exposition now.
-pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> bytes::Bytes {
+pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> Bytes {
     // A store that cannot be read costs its own series only.
     let spools = admin.resources.spools.list().await;
     let mut out = Exposition::new(format);

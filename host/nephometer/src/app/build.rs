@@ -19,7 +19,7 @@ use nephometer_libvirt::hypervisor::{self, Hypervisor, Pace};
 use nephometer_libvirt::poll::{Discovery, PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{HostId, ServerSource, Timestamp};
-use nephometer_openstack::{Refresher, ServerFeed};
+use nephometer_openstack::{CloudSettings, Refresher, ServerFeed};
 use nephometer_pipeline::publish::{PublisherTask, Rotation, StreamContext};
 use nephometer_pipeline::transform::StateBudget;
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
@@ -35,7 +35,7 @@ const JOURNAL_SAMPLES: u64 = 5_000_000;
 const SINK_EVENTS: usize = 16;
 
 /// What asks Nova, if it is to be asked.
-fn nova(spec: &AgentSpec, options: &Options) -> Option<(Refresher, ServerFeed)> {
+fn nova(spec: &AgentSpec, options: &Options) -> Option<(Refresher, ServerFeed, CloudSettings)> {
     let folder = options.store.then_some(&*spec.store.path);
     Refresher::new(&spec.host, &spec.discovery, folder)
 }
@@ -83,7 +83,7 @@ impl App {
             report_orphans(&journal, &factory.spools, &spec.store).await;
         }
         let nova = nova(&spec, &options);
-        let known = (nova.as_ref().map(|(_, feed)| feed), store.last_cycles()?);
+        let known = (nova.as_ref().map(|(_, feed, _)| feed), store.last_cycles()?);
         let context = poll_context(&spec, &hypervisor, &options, &factory, known);
         let control = control_server(&spec, &options)?;
         let factory = Arc::new(factory);

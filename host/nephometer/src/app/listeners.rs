@@ -10,22 +10,26 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::admin::AdminService;
-use super::agent_metrics;
+use super::agent_metrics::RecentExpositions;
 use super::health::Health;
 use super::page::with_page;
 use super::tasks::TaskSet;
 use nephometer_config::{
-    AgentSpec, ListenAddress, ListenSpec, ListenTls, PrometheusForm, SourceSpec,
+    AgentSpec, ListenAddress, ListenSpec, ListenTls, PrometheusForm, Secret, SourceSpec,
 };
 use nephometer_http::{
-    Access, Address, HostCheck, ListenerSpec, Method, Reply, Request, Router, StatusCode, TlsFiles,
-    Token,
+    Access, AccessRules, Address, HostCheck, ListenerSpec, Method, Reply, Request, Router,
+    StatusCode, TlsFiles, Token,
 };
 use nephometer_metrics::{Form, GuestMeters, TextFormat};
 use nephometer_model::Polled;
 use nephometer_pipeline::{PolledObserver, Taps};
-use nephometer_telemetry::PollingStats;
+use nephometer_telemetry::{PollingStats, TaskCpu};
 use nephometer_view::{View, ViewFeed};
+
+/// The names of the two kinds of listeners, as the sections of the configuration.
+const TELEMETRY: &str = "telemetry";
+const PROMETHEUS: &str = "prometheus";
 
 /// How long requests that are under way may take at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -38,6 +42,8 @@ pub(super) struct Listeners {
     /// What `tap` and `explain` look at.
     taps: Option<Taps>,
     listeners: Vec<(ListenerSpec, Router)>,
+    /// The token of the page that this agent serves, besides those of the configuration.
+    page: Option<Token>,
     stop: watch::Sender<bool>,
 }
 
@@ -45,18 +51,15 @@ impl Listeners {
     /// Those of the configuration; none without an admin service.
     pub(super) fn new(spec: &AgentSpec, admin: Option<&Arc<AdminService>>) -> Self {
         let mut listeners = Vec::new();
-        let mut guests = None;
+        let (mut guests, mut page) = (None, None);
         let view = admin.and_then(|admin| admin.resources.view.clone());
         if let Some(admin) = admin
             && let Some((shown, _)) = &view
         {
             let router = with_page(telemetry_routes(admin), admin, shown);
-            let page = Token::new(&admin.resources.page.token);
-            let found = listener_specs("telemetry", &spec.host, &spec.telemetry);
-            listeners.extend(found.map(|mut one| {
-                one.access.tokens.push(page.clone());
-                (one, router.clone())
-            }));
+            page = Some(Token::new(&admin.resources.page.token));
+            let found = listener_specs(TELEMETRY, &spec.host, &spec.telemetry, page.as_ref());
+            listeners.extend(found.map(|one| (one, router.clone())));
         }
         let prometheus = &spec.prometheus;
         if admin.is_some() && !prometheus.listen.addresses.is_empty() {
@@ -66,13 +69,13 @@ impl Listeners {
             };
             let meters = Arc::new(GuestMeters::new(form));
             let router = scrape_routes(&meters);
-            let found = listener_specs("prometheus", &spec.host, &prometheus.listen);
+            let found = listener_specs(PROMETHEUS, &spec.host, &prometheus.listen, None);
             listeners.extend(found.map(|one| (one, router.clone())));
             guests = Some(meters);
         }
         let polling = admin.map(|admin| Arc::clone(&admin.ledger.polling));
         let taps = admin.map(|admin| admin.resources.taps.clone());
-        Self { guests, polling, taps, view, listeners, stop: watch::channel(false).0 }
+        Self { guests, polling, taps, view, listeners, page, stop: watch::channel(false).0 }
     }
 
     /// What the router shows every batch to.
@@ -112,6 +115,18 @@ impl Listeners {
         }
     }
 
+    /// Requests from now on need the tokens of this configuration.
+    pub(super) fn set_tokens(&self, spec: &AgentSpec) {
+        for (listener, _) in &self.listeners {
+            let (listen, page) = match listener.name {
+                PROMETHEUS => (&spec.prometheus.listen, None),
+                _ => (&spec.telemetry, self.page.as_ref()),
+            };
+            let hosts = listener.access.now().hosts.clone();
+            listener.access.replace(access(hosts, listen.token.as_ref(), page));
+        }
+    }
+
     /// Starts them.
     pub(super) fn spawn(&self, tasks: &mut TaskSet<()>) {
         if let Some((view, _)) = &self.view {
@@ -119,8 +134,8 @@ impl Listeners {
         }
         for (spec, router) in &self.listeners {
             let name = format!("http listener {}", spec.address);
-            let serving =
-                nephometer_http::serve(spec.clone(), router.clone(), self.stop.subscribe());
+            let spec = ListenerSpec { cpu: tasks.cpu(), ..spec.clone() };
+            let serving = nephometer_http::serve(spec, router.clone(), self.stop.subscribe());
             tasks.spawn(name, serving);
         }
     }
@@ -134,18 +149,26 @@ impl Listeners {
     }
 }
 
+/// The rules of a listener. A token of the configuration is required for every request; the token of the
+/// page is accepted as well, and alone protects private routes only.
+fn access(hosts: HostCheck, token: Option<&Secret>, page: Option<&Token>) -> Access {
+    let required = token.is_some();
+    let tokens = token.map(|token| Token::new(token.reveal())).into_iter().chain(page.cloned());
+    Access { hosts, tokens: tokens.collect(), required }
+}
+
 /// The listeners of one section of the configuration.
 fn listener_specs<'a>(
     name: &'static str,
     host: &'a str,
     listen: &'a ListenSpec,
+    page: Option<&'a Token>,
 ) -> impl Iterator<Item = ListenerSpec> + 'a {
     let tls = listen.tls.as_ref().map(|ListenTls { certificate, key, client_ca }| TlsFiles {
         certificate: certificate.clone(),
         key: key.clone(),
         client_ca: client_ca.clone(),
     });
-    let tokens: Vec<Token> = listen.token.iter().map(|token| Token::new(token.reveal())).collect();
     listen.addresses.iter().map(move |address| ListenerSpec {
         name,
         address: match address {
@@ -154,29 +177,30 @@ fn listener_specs<'a>(
         },
         // A UNIX socket is for this user only.
         tls: tls.clone().filter(|_| !matches!(address, ListenAddress::Unix(_))),
-        access: Access {
+        access: {
             // Beyond loopback any name may be this host's, and Ceilometer's exporter takes any.
-            hosts: match address {
+            let hosts = match address {
                 ListenAddress::Tcp { .. } if address.is_local() => {
                     HostCheck::Names([&listen.hosts[..], &[host.to_owned()]].concat())
                 }
                 _ => HostCheck::Any,
-            },
-            required: !tokens.is_empty(),
-            tokens: tokens.clone(),
+            };
+            AccessRules::new(access(hosts, listen.token.as_ref(), page))
         },
+        cpu: TaskCpu::default(),
     })
 }
 
 /// The routes of the agent's own endpoint.
 fn telemetry_routes(admin: &Arc<AdminService>) -> Router {
     let (metrics, alive, ready) = (Arc::clone(admin), Arc::clone(admin), Arc::clone(admin));
+    let recent = Arc::new(RecentExpositions::default());
     Router::default()
         .route(Method::GET, "/metrics", move |request| {
-            let admin = Arc::clone(&metrics);
+            let (admin, recent) = (Arc::clone(&metrics), Arc::clone(&recent));
             async move {
                 let format = TextFormat::accepted(request.header("accept"));
-                Reply::new(format.content_type(), agent_metrics::exposition(&admin, format).await)
+                Reply::new(format.content_type(), recent.get(&admin, format).await)
             }
         })
         .route(Method::GET, "/healthz", move |_| {

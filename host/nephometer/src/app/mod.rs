@@ -48,7 +48,7 @@ use nephometer_config::{AgentSpec, SourceSpec};
 use nephometer_libvirt::hypervisor::{HypervisorError, Pace};
 use nephometer_libvirt::poll::{PollContext, PollSchedule};
 use nephometer_model::Polled;
-use nephometer_openstack::{Refresher, ServerFeed};
+use nephometer_openstack::{CloudSettings, Refresher, ServerFeed};
 use nephometer_pipeline::publish::{self, PublisherTask};
 use nephometer_pipeline::{DrainedSink, OutputObserver, Sink, SinkHandle, route};
 use nephometer_store::{Journal, Recorder, Spools, StoreError};
@@ -177,7 +177,7 @@ pub struct App {
     ledger: Arc<Ledger>,
     context: PollContext,
     /// Asks Nova, if the settings need it.
-    nova: Option<(Refresher, ServerFeed)>,
+    nova: Option<(Refresher, ServerFeed, CloudSettings)>,
     pace: Pace,
     schedule: PollSchedule,
     sources: Vec<SourceSpec>,
@@ -228,9 +228,11 @@ impl App {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), AppError> {
         let (batches, receiver) = mpsc::channel::<Polled>(BATCHES);
         let mut running_tasks = RunningTasks::new(&self.heartbeats, &self.ledger.tasks);
-        if let Some((refresher, feed)) = self.nova {
+        let mut cloud = None;
+        if let Some((refresher, feed, settings)) = self.nova {
             running_tasks.background.spawn("nova", refresher.run());
             wait_for_servers(feed, &self.schedule, stop.clone()).await;
+            cloud = Some(settings);
         }
         let watched = (&self.heartbeats, self.ledger.tasks.part("polling"));
         let mut polls = PollTasks::new((self.context, self.pace, self.schedule), batches, watched);
@@ -254,8 +256,8 @@ impl App {
             self.service.ready(&self.heartbeats, Box::new(line));
             running_tasks.background.spawn("startup pages", process::give_back_startup_pages());
         }
-        let ended =
-            running_tasks.run_until_stopped(&mut polls, &self.listeners, changes, stop).await;
+        let changing = (&mut polls, &self.listeners, cloud);
+        let ended = running_tasks.run_until_stopped(changing, changes, stop).await;
         self.service.stopping();
         polls.stop();
         let grace = self.spec.shutdown_grace;
@@ -339,8 +341,7 @@ impl RunningTasks {
     /// Applies changes until all polls have ended, a task has failed, or `stop` is true.
     async fn run_until_stopped(
         &mut self,
-        polls: &mut PollTasks,
-        listeners: &Listeners,
+        (polls, listeners, cloud): (&mut PollTasks, &Listeners, Option<CloudSettings>),
         mut changes: mpsc::Receiver<Change>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), AppError> {
@@ -358,6 +359,12 @@ impl RunningTasks {
                         listeners.set_sources(&sources);
                     }
                     Change::Publisher(task) => self.spawn_publisher(task),
+                    Change::Secrets(spec) => {
+                        listeners.set_tokens(&spec);
+                        if let (Some(cloud), Some(new)) = (&cloud, &spec.discovery.nova) {
+                            cloud.replace(new);
+                        }
+                    }
                 },
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::factory::TransformerKey;
-use nephometer_config::{AgentSpec, LibvirtSpec};
+use super::rotation;
+use nephometer_config::{AgentSpec, DiscoverySpec, LibvirtSpec};
 use nephometer_pipeline::transform::Identity;
 
 /// The changed keys that take effect only after a restart, and why.
@@ -14,7 +15,9 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<(&'static s
     let deadline = if follows { old.libvirt.deadline } else { new.libvirt.deadline };
     let libvirt = LibvirtSpec { deadline, ..new.libvirt.clone() };
     let (meters, connection) = ("samples of one run have one form", "it is opened at the start");
-    let listeners = "listeners are opened at the start, with their tokens";
+    let listeners = "listeners are opened at the start";
+    // Credentials of another kind of discovery would be credentials without use.
+    let discovery = DiscoverySpec { nova: new.discovery.nova.clone(), ..old.discovery.clone() };
     let changed_source = old.message.sample_source != new.message.sample_source;
     let differs = [
         ("host", old.host != new.host, "it is part of the ids of samples"),
@@ -22,11 +25,7 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<(&'static s
         ("mode", old.mode != new.mode, meters),
         ("polling.spread", old.spread != new.spread, "polling tasks keep their offset"),
         ("libvirt", old.libvirt != libvirt, connection),
-        (
-            "discovery",
-            old.discovery != new.discovery,
-            "polling tasks and Nova's client keep theirs",
-        ),
+        ("discovery", discovery != new.discovery, "polling tasks and Nova's client keep theirs"),
         ("message.sample_source", changed_source, meters),
         (
             "components.path",
@@ -36,8 +35,8 @@ pub(super) fn needs_restart(old: &AgentSpec, new: &AgentSpec) -> Vec<(&'static s
         ("store", old.store != new.store, connection),
         ("cache", old.cache != new.cache, connection),
         ("control", old.control != new.control, "the socket is opened at the start"),
-        ("prometheus", old.prometheus != new.prometheus, listeners),
-        ("telemetry", old.telemetry != new.telemetry, listeners),
+        ("prometheus", rotation::other_scrapes(old, new), listeners),
+        ("telemetry", rotation::other_listener(&old.telemetry, &new.telemetry), listeners),
         ("shutdown_grace", old.shutdown_grace != new.shutdown_grace, "it is read at the start"),
     ];
     differs.into_iter().filter(|one| one.1).map(|(key, _, reason)| (key, reason)).collect()

@@ -33,6 +33,8 @@ pub(super) enum Change {
     Sources(Vec<SourceSpec>),
     /// Run this task of a new publisher.
     Publisher(PublisherTask),
+    /// Use the tokens of listeners and the credentials of the cloud of this configuration.
+    Secrets(Arc<AgentSpec>),
 }
 
 /// Why a reload is made.
@@ -269,7 +271,12 @@ impl Supervisor {
         }
         self.reload_sources(cause, &new, changes, &mut report).await;
         if cause != Cause::Plan {
+            let has_secrets = rotation::changes_listeners_or_cloud(&self.spec, &new);
             self.commit(new, &unchanged);
+            if has_secrets {
+                // An agent that is shutting down applies no change.
+                drop(changes.send(Change::Secrets(Arc::new(self.spec.clone()))).await);
+            }
             self.inspect_running().await;
         }
         report
@@ -292,13 +299,10 @@ impl Supervisor {
     /// `unchanged` names the sinks that keep their publishers.
     fn commit(&mut self, new: AgentSpec, unchanged: &[Arc<str>]) {
         let known: Vec<Arc<str>> = self.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
+        rotation::commit(&mut self.spec, &new);
         let (path, compiler) =
             (self.spec.components.path.clone(), self.spec.components.compiler.take());
         self.spec.components = ComponentsSpec { path, compiler, ..new.components };
-        self.spec.amqp = new.amqp;
-        self.spec.message.telemetry_secret = new.message.telemetry_secret;
-        self.spec.message.signature = new.message.signature;
-        self.spec.secret_files = new.secret_files;
         if self.spec.pipeline.sources != new.pipeline.sources {
             // The deadline follows from the shortest interval.
             self.spec.libvirt.deadline = new.libvirt.deadline;

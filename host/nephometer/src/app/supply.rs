@@ -19,6 +19,7 @@ use nephometer_model::Bound;
 use nephometer_registry::{
     PulledComponent, PulledStore, Registries, RegistryError, SignatureError, verify,
 };
+use nephometer_telemetry::Chain;
 use nephometer_telemetry::events::registry as events;
 
 /// The first and the longest delay before registries are asked again.
@@ -34,7 +35,7 @@ pub(crate) enum SupplyError {
     #[error("{0} is not here; the running agent pulls it, and so does `nephometer component pull`")]
     Absent(String),
     /// Its signatures do not count.
-    #[error("{reference}: {source}")]
+    #[error("{reference}")]
     Signature {
         /// Where it comes from.
         reference: String,
@@ -83,7 +84,7 @@ pub(crate) fn provisions(spec: &AgentSpec) -> BTreeMap<String, Provision> {
         &spec.components.signatures,
     ) {
         Ok(found) => Provision::File { path: found.file.path, digest: found.file.content },
-        Err(error) => Provision::Missing(error.to_string()),
+        Err(error) => Provision::Missing(Chain(&error).to_string()),
     };
     origins(&spec.components)
         .map(|(name, origin)| (name.clone(), provision(name, origin)))
@@ -245,7 +246,7 @@ async fn keep_pulling(
                 }
                 Err(error) => {
                     // Once, and again when the reason changes.
-                    let reason = error.to_string();
+                    let reason = Chain(&error).to_string();
                     if reported.insert(name.clone(), reason.clone()) != Some(reason) {
                         events::component_pull_failed(&name, &reference, &error);
                     }

@@ -44,6 +44,11 @@ impl<T: Send + 'static> TaskSet<T> {
         self.names.insert(id, name);
     }
 
+    /// What counts the processor time of its tasks, for tasks that they start.
+    pub(super) fn cpu(&self) -> TaskCpu {
+        self.cpu.clone()
+    }
+
     /// Waits until a task ends. Returns its name and result; `None` if the set is empty.
     pub(super) async fn join_next(&mut self) -> Option<(String, Result<T, TaskFailure>)> {
         let (id, result) = match self.running.join_next_with_id().await? {

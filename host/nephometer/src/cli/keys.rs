@@ -4,11 +4,13 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::ask::{Socket, list, text};
 use super::store_client::StoreClient;
 use super::{output, table};
 use crate::control::Request;
+use nephometer_model::clean;
 
 /// List, rotate or revoke the keys that sign streams
 ///
@@ -31,6 +33,9 @@ pub(super) struct KeysLs {
     /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
+    /// Print lines for the file of keys that an auditor trusts, with the name of this host
+    #[arg(long, conflicts_with = "json")]
+    trusted: bool,
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +90,18 @@ impl KeysLs {
         let answer = StoreClient::new(&self.socket).request(Request::Keys)?;
         if self.json {
             return output::print_json(&answer);
+        }
+        if self.trusted {
+            let host = self.socket.spec()?.host;
+            for key in list(&answer) {
+                let revoked = match &key["revoked"] {
+                    Value::Null => String::new(),
+                    time => format!(" revoked={}", text(time)),
+                };
+                let (public, since) = (text(&key["public"]), text(&key["created"]));
+                print(&format!("{} {public} since={since}{revoked}", clean(&host)))?;
+            }
+            return Ok(());
         }
         let mut rows =
             vec![["ID", "PUBLIC KEY", "CREATED", "REPLACED", "REVOKED"].map(str::to_owned)];

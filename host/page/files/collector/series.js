@@ -23,11 +23,12 @@ function missing(pieces, { from, to, since }) {
   return edges.slice(1).map((one, at) => ({ from: edges[at].end, to: one.start })).filter((gap) => gap.to - gap.from > most);
 }
 
-// The reason of a gap: what its agent has declared for this time, otherwise that nothing is stored.
+// The reason of a gap: what its agent has sent or declared for this time, otherwise that nothing is stored.
 function explained(gap, declared) {
   const fitting = declared.filter((drop) => seconds(drop.end) >= gap.from && seconds(drop.start) <= gap.to);
   if (fitting.length === 0) return { ...gap, declared: false, reason: "no sample stored" };
   const reasons = [...new Set(fitting.map((drop) => drop.reason))].join(", ");
+  if (fitting.every((one) => one.kind === "not_read")) return { ...gap, declared: true, reason: `not read by the agent, ${reasons}` };
   const counts = fitting.filter((drop) => drop.samples !== null);
   const lost = counts.reduce((sum, drop) => sum + drop.samples, 0);
   const text = counts.length ? `: ${lost.toLocaleString("en")} samples of its host` : "";

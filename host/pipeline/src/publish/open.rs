@@ -21,7 +21,7 @@ use crate::transform::{Identity, SampleList};
 use nephometer_amqp::AmqpError;
 use nephometer_config::{Policy, PublisherSpec, PublisherTarget};
 use nephometer_model::{Batch, Glob, HostId, Moment, Offset, Timestamp};
-use nephometer_proof::Statement;
+use nephometer_proof::{ProjectContent, Statement};
 use nephometer_store::{SpoolBounds, SpoolWriter, Spools, StoreError, WhenFull};
 use nephometer_telemetry::PublisherCount;
 use nephometer_wasm::ComponentHost;
@@ -180,8 +180,15 @@ impl PublisherHandle {
         &self,
         transformers: &[Identity],
         origin: (Moment, Offset),
+        contents: &Arc<[ProjectContent]>,
     ) -> Option<BatchRecords<'_>> {
-        self.stream.as_ref().map(|stream| stream.records(transformers, origin))
+        let stream = self.stream.as_ref()?;
+        Some(stream.records(transformers, origin, contents))
+    }
+
+    /// Whether receivers can verify its stream.
+    pub(crate) fn is_provable(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Records that a statement is in the stream.

@@ -12,8 +12,8 @@ use crate::transform::Identity as TransformerIdentity;
 use nephometer_config::SourceSpec;
 use nephometer_model::{HostId, Moment, Offset, Release};
 use nephometer_proof::{
-    Checkpoint, ClockState, DeclaredDrop, Digest, Drops, Record, SourceState, Statement,
-    TransformerState,
+    BatchState, Checkpoint, ClockState, DeclaredDrop, Digest, Drops, ProjectContent, Record,
+    SourceState, Statement, TransformerState,
 };
 use nephometer_store::{Envelope, Identity, StreamRecords};
 
@@ -95,13 +95,15 @@ impl PublisherStream {
         &self,
         transformers: &[TransformerIdentity],
         (cycle_start, offset): (Moment, Offset),
+        contents: &Arc<[ProjectContent]>,
     ) -> BatchRecords<'_> {
         let statement = self.statement(transformers, cycle_start);
         let is_new = self.stated.as_ref().is_none_or(|stated| {
             *stated != Statement { clock: stated.clock.clone(), ..statement.clone() }
         });
         let statement = is_new.then_some(statement);
-        BatchRecords { stream: self, cycle_start, offset, statement }
+        let contents = Arc::clone(contents);
+        BatchRecords { stream: self, cycle_start, offset, statement, contents }
     }
 
     /// Records that a statement is in the stream.
@@ -192,6 +194,8 @@ pub(crate) struct BatchRecords<'a> {
     offset: Offset,
     /// The statement, if it differs from the one before.
     statement: Option<Statement>,
+    /// What the batch contains, by project.
+    contents: Arc<[ProjectContent]>,
 }
 
 impl BatchRecords<'_> {
@@ -216,9 +220,15 @@ impl StreamRecords for BatchRecords<'_> {
         self.envelope(&Record::Drops(Drops { stream, drops, time }))
     }
 
-    fn checkpoint(&self, sequence: u64, digest: Digest) -> Envelope {
+    fn checkpoint(&self, [first, sequence]: [u64; 2], digest: Digest) -> Envelope {
         let (stream, time) = (self.stream.id, self.cycle_start.wall.iso());
-        let checkpoint = Checkpoint { stream, sequence, digest, time };
+        let stated = self.statement.as_ref().or(self.stream.stated.as_ref());
+        let batch = stated.map(|statement| BatchState {
+            first,
+            statement: Record::Statement(Box::new(statement.clone())).digest(),
+            contents: self.contents.to_vec(),
+        });
+        let checkpoint = Checkpoint { stream, sequence, digest, time, batch };
         self.envelope(&Record::Checkpoint(checkpoint))
     }
 }

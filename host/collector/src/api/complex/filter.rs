@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::conditions::moment;
 use crate::api::error::ApiError;
-use crate::store::{MetaScalar, Selection, StoredSample, flat_pairs};
+use crate::store::{MetaScalar, Selection, StoredSample, WantedOwner, flat_pairs};
 
 /// Bytes of a compiled pattern.
 const PATTERN: usize = 1 << 20;
@@ -304,13 +304,20 @@ impl Filter {
         match self {
             Self::All(parts) => parts.iter().for_each(|part| part.narrow(selection)),
             Self::Compare(Comparison::Equal, field, Literal::Text(text)) => {
+                let owner = || WantedOwner::Id(text.clone());
                 let place = match field {
                     Field::Meter => &mut selection.meter,
                     Field::Resource => &mut selection.resource,
-                    Field::Project => &mut selection.project,
-                    Field::User => &mut selection.user,
                     Field::Source => &mut selection.source,
                     Field::Id => &mut selection.message_id,
+                    Field::Project => {
+                        selection.project.get_or_insert_with(owner);
+                        return;
+                    }
+                    Field::User => {
+                        selection.user.get_or_insert_with(owner);
+                        return;
+                    }
                     _ => return,
                 };
                 place.get_or_insert_with(|| text.clone());

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::conditions::limit;
 use super::error::ApiError;
-use crate::store::{Reader, Selection, StoredSample};
+use crate::store::{Reader, Selection, StoredSample, WantedOwner};
 use filter::{Field, Filter, ordered, read_filter, single};
 
 /// A checked question.
@@ -59,7 +59,7 @@ impl ComplexQuery {
             filter.narrow(&mut selection);
         }
         if let Some(own) = project {
-            selection.project = Some(own.to_owned());
+            selection.project = Some(WantedOwner::Id(own.to_owned()));
         }
         Ok(Self { filter, order, limit: read_limit(&map, default)?, selection })
     }

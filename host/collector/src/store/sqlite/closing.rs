@@ -1,11 +1,15 @@
 //! Closes months, and lists what was stored in them later.
 
+use std::collections::BTreeMap;
+
+use nephometer_audit::{Leaf, Sums, project_digest};
 use nephometer_model::Timestamp;
+use nephometer_proof::Digest;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
 use super::file::{MonthFile, MonthName, engine};
 use super::rollup::count_all;
-use super::rows::volume;
+use super::rows::{sums_at, volume};
 use super::{SqliteStore, months};
 use crate::store::StoreError;
 use crate::store::closing::{Closing, Correction, Corrections, MonthSum, MonthSums, SumKey};
@@ -34,8 +38,9 @@ impl SqliteStore {
             return Err(StoreError::Month { month: month.to_owned(), what });
         }
         let sums = self.sums(&name)?;
+        let projects = self.project_digests(&name)?;
         // As it is stored, so that the digest can be checked.
-        let closing = Closing::new(month, from_micros(micros(now)), sums);
+        let closing = Closing::new(month, from_micros(micros(now)), sums, projects);
         self.ledger.close(&closing)?;
         Ok((closing, true))
     }
@@ -77,6 +82,60 @@ impl SqliteStore {
         }
         Ok(sums)
     }
+}
+
+impl SqliteStore {
+    /// The digests of the projects over days, resources and meters, by their pseudonyms. All sums have
+    /// been counted.
+    fn project_digests(&mut self, month: &MonthName) -> Result<Vec<(Digest, Digest)>, StoreError> {
+        let mut projects: BTreeMap<Option<String>, BTreeMap<LeafKey, Sums>> = BTreeMap::new();
+        for (key, path) in months(&self.folder)?.into_iter().filter(|(key, _)| key.month == *month)
+        {
+            let file = self.opened(&key)?;
+            let mut add = |project, key: LeafKey, sums: &Sums| {
+                let leaves: &mut BTreeMap<LeafKey, Sums> = projects.entry(project).or_default();
+                leaves.entry(key).or_default().merge(sums);
+            };
+            day_sums(file, &mut add).map_err(|source| engine(&path, source))?;
+        }
+        let digests = projects.into_iter().map(|(project, leaves)| {
+            let leaf = |((day, [resource, meter, unit, kind]), sums): (LeafKey, Sums)| Leaf {
+                day,
+                resource,
+                meter,
+                unit,
+                kind,
+                sums: sums.written(),
+            };
+            let mut leaves: Vec<Leaf> = leaves.into_iter().map(leaf).collect();
+            let pseudonym = Digest::of_project(&project.unwrap_or_default());
+            (pseudonym, project_digest(&mut leaves))
+        });
+        Ok(digests.collect())
+    }
+}
+
+/// The beginning of a day, in microseconds since the epoch; resource, meter, unit and type.
+type LeafKey = (i64, [String; 4]);
+
+/// The sums of the days of a file, in an order that audits repeat.
+fn day_sums(
+    file: &MonthFile,
+    add: &mut dyn FnMut(Option<String>, LeafKey, &Sums),
+) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT {KEY}, r.resource_id, u.start, u.row_count, u.volume_count, \
+         coalesce(u.sum, 0.0), u.min, u.max FROM rollup u {JOINED} \
+         WHERE u.span = 1 AND u.row_count > 0 ORDER BY u.series, u.start"
+    );
+    let mut statement = file.connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let SumKey { project, meter, unit, kind } = key_of(row, 0)?;
+        let day = file.range.start + row.get::<_, i64>(5)?;
+        add(project, (day, [row.get(4)?, meter, unit, kind]), &sums_at(row, 6)?);
+    }
+    Ok(())
 }
 
 fn named(month: &str) -> Result<MonthName, StoreError> {

@@ -89,8 +89,12 @@ pub(super) struct MonthFile {
 
 /// Schemas from the first on. A change is a new entry, which brings the one before to its form; the
 /// number of entries is the number of the schema.
-const MONTH_SCHEMAS: [&str; 3] =
-    [include_str!("month.sql"), include_str!("month2.sql"), include_str!("month3.sql")];
+const MONTH_SCHEMAS: [&str; 4] = [
+    include_str!("month.sql"),
+    include_str!("month2.sql"),
+    include_str!("month3.sql"),
+    include_str!("month4.sql"),
+];
 
 /// Marks files of this program for `file` and others.
 const APPLICATION: i64 = 0x4e70_6843;
@@ -123,6 +127,36 @@ impl MonthFile {
         }
         (self.version, self.erased) = (version, erased);
         Ok(())
+    }
+}
+
+/// Whether the index of ids is missing, and how many samples there were then.
+const PACKED: &str = "SELECT value FROM meta WHERE key = 'packed'";
+
+impl MonthFile {
+    /// Whether the file has no index of ids.
+    pub(super) fn is_packed(&self) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached(PACKED)?.exists([])
+    }
+
+    /// Drops the index of ids, and notes how many samples a search has to read from now on.
+    pub(super) fn drop_ids(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let sql = "INSERT INTO meta SELECT 'packed', count(*) FROM sample";
+        transaction.execute(sql, [])?;
+        transaction.execute("DROP INDEX sample_by_id", [])?;
+        transaction.commit()
+    }
+
+    /// Makes the index of ids again, before samples are added or compared.
+    pub(super) fn index_ids(&mut self) -> rusqlite::Result<()> {
+        if !self.is_packed()? {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        transaction.execute("CREATE UNIQUE INDEX sample_by_id ON sample (id)", [])?;
+        transaction.execute("DELETE FROM meta WHERE key = 'packed'", [])?;
+        transaction.commit()
     }
 }
 

@@ -14,7 +14,8 @@ use crate::store::selection::{from_micros, micros};
 use crate::store::{Committed, DeadLetter, Group, StoreError, StoredLetter};
 
 const NAME: &str = "ledger.db";
-const SCHEMAS: [&str; 2] = [include_str!("ledger.sql"), include_str!("ledger2.sql")];
+const SCHEMAS: [&str; 3] =
+    [include_str!("ledger.sql"), include_str!("ledger2.sql"), include_str!("ledger3.sql")];
 
 pub(super) struct LedgerFile {
     pub(super) path: PathBuf,
@@ -161,15 +162,19 @@ fn read_place(text: &str) -> Option<StreamPlace> {
     })
 }
 
-/// Lists in the ledger: closed months, and projects that are erased.
-pub(super) fn lists(folder: &Path) -> Result<[Vec<String>; 2], StoreError> {
+/// Opens the ledger of a folder for reading; `None` if there is none yet.
+pub(super) fn read_only(folder: &Path) -> Result<Option<(PathBuf, Connection)>, StoreError> {
     let path = folder.join(NAME);
     if !path.exists() {
-        return Ok(Default::default());
+        return Ok(None);
     }
-    let Some(connection) = open_for_reading(&path, SCHEMAS.len())? else {
-        return Ok(Default::default());
-    };
+    let connection = open_for_reading(&path, SCHEMAS.len())?;
+    Ok(connection.map(|connection| (path, connection)))
+}
+
+/// Lists in the ledger: closed months, and projects that are erased.
+pub(super) fn lists(folder: &Path) -> Result<[Vec<String>; 2], StoreError> {
+    let Some((path, connection)) = read_only(folder)? else { return Ok(Default::default()) };
     let read = || Ok([texts(&connection, MONTHS)?, texts(&connection, PROJECTS)?]);
     read().map_err(|source| engine(&path, source))
 }
@@ -188,13 +193,7 @@ pub(super) fn texts<C: FromIterator<String>>(
 
 /// The number of dead letters, and what became of all samples.
 pub(super) fn counts(folder: &Path) -> Result<(u64, BTreeMap<String, u64>), StoreError> {
-    let path = folder.join(NAME);
-    if !path.exists() {
-        return Ok(Default::default());
-    }
-    let Some(connection) = open_for_reading(&path, SCHEMAS.len())? else {
-        return Ok(Default::default());
-    };
+    let Some((path, connection)) = read_only(folder)? else { return Ok(Default::default()) };
     let read = || {
         let letters: i64 =
             connection.query_row("SELECT count(*) FROM letter", [], |row| row.get(0))?;

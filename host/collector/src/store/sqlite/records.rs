@@ -1,17 +1,19 @@
 //! What the ledger has of closed months and of projects that are erased.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use nephometer_audit::{ClosedMonth, ClosedSum};
 use nephometer_model::Timestamp;
 use nephometer_proof::Digest;
-use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::closing::{key_of, sum_of};
 use super::erase::rewrite;
-use super::file::engine;
-use super::ledger::{LedgerFile, MONTHS, PROJECTS, add, texts};
-use super::rows::volume_value;
-use crate::store::selection::{from_micros, micros};
+use super::file::{MonthName, engine};
+use super::ledger::{LedgerFile, MONTHS, PROJECTS, add, read_only, texts};
+use super::rows::{sums_at, volume_value};
+use crate::store::selection::{TimeRange, from_micros, micros};
 use crate::store::{Closing, StoreError};
 
 impl LedgerFile {
@@ -28,19 +30,16 @@ impl LedgerFile {
     /// The record of a month.
     pub(super) fn closing(&self, month: &str) -> Result<Option<Closing>, StoreError> {
         let read = || {
-            let sql = "SELECT closed, digest FROM closing WHERE month = ?1";
-            let found = self.connection.query_row(sql, [month], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?))
-            });
-            let Some((closed, digest)) = found.optional()? else { return Ok(None) };
+            let Some(head) = closing_head(&self.connection, month)? else { return Ok(None) };
             let sql = "SELECT project, meter, unit, kind, samples, volumes, sum, lowest, highest \
                        FROM closed_sum WHERE month = ?1";
             let mut statement = self.connection.prepare(sql)?;
             let rows =
                 statement.query_map([month], |row| Ok((key_of(row, 0)?, sum_of(row, 4)?)))?;
             let sums = rows.collect::<rusqlite::Result<_>>()?;
+            let ClosingHead { closed, digest, tree, projects } = head;
             let (month, closed) = (month.to_owned(), from_micros(closed));
-            Ok(Some(Closing { month, closed, digest: Digest::from_bytes(digest), sums }))
+            Ok(Some(Closing { month, closed, digest, sums, tree, projects }))
         };
         read().map_err(|source| engine(&self.path, source))
     }
@@ -51,9 +50,16 @@ impl LedgerFile {
         let mut write = || {
             let behavior = TransactionBehavior::Immediate;
             let transaction = self.connection.transaction_with_behavior(behavior)?;
-            let sql = "INSERT INTO closing (month, closed, digest) VALUES (?1, ?2, ?3)";
-            let digest = closing.digest.as_bytes();
-            transaction.execute(sql, params![closing.month, micros(closing.closed), digest])?;
+            let sql = "INSERT INTO closing (month, closed, digest, tree) VALUES (?1, ?2, ?3, ?4)";
+            let (digest, tree) = (closing.digest.as_bytes(), closing.tree.as_ref());
+            let tree = tree.map(Digest::as_bytes);
+            let closed = micros(closing.closed);
+            transaction.execute(sql, params![closing.month, closed, digest, tree])?;
+            let sql = "INSERT INTO closed_project VALUES (?1, ?2, ?3)";
+            for (project, digest) in &closing.projects {
+                let values = params![closing.month, project.as_bytes(), digest.as_bytes()];
+                transaction.prepare_cached(sql)?.execute(values)?;
+            }
             let sql = "INSERT INTO closed_sum VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             for (key, sums) in &closing.sums {
@@ -118,4 +124,65 @@ impl LedgerFile {
     pub(super) fn count(&self, name: &str, count: u64) -> Result<(), StoreError> {
         add(&self.connection, name, count).map_err(|source| engine(&self.path, source))
     }
+}
+
+/// The record of a month without its sums.
+struct ClosingHead {
+    closed: i64,
+    digest: Digest,
+    tree: Option<Digest>,
+    projects: Vec<(Digest, Digest)>,
+}
+
+fn closing_head(connection: &Connection, month: &str) -> rusqlite::Result<Option<ClosingHead>> {
+    let sql = "SELECT closed, digest, tree FROM closing WHERE month = ?1";
+    let found = connection.query_row(sql, [month], |row| {
+        let tree = row.get::<_, Option<[u8; 32]>>(2)?;
+        Ok((row.get(0)?, Digest::from_bytes(row.get(1)?), tree.map(Digest::from_bytes)))
+    });
+    let Some((closed, digest, tree)) = found.optional()? else { return Ok(None) };
+    let sql = "SELECT project, digest FROM closed_project WHERE month = ?1";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([month], |row| {
+        Ok((Digest::from_bytes(row.get(0)?), Digest::from_bytes(row.get(1)?)))
+    })?;
+    let projects = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(ClosingHead { closed, digest, tree, projects }))
+}
+
+/// The record of a month for one project, if a range is that month and it is closed.
+pub(super) fn closed_month(
+    folder: &Path,
+    times: TimeRange,
+    project: &str,
+) -> Result<Option<ClosedMonth>, StoreError> {
+    let month = MonthName::of(times.start);
+    if month.range() != times {
+        return Ok(None);
+    }
+    let Some((path, connection)) = read_only(folder)? else { return Ok(None) };
+    let month = month.to_string();
+    let read = || {
+        let Some(head) = closing_head(&connection, &month)? else { return Ok(None) };
+        let sql = "SELECT meter, unit, kind, samples, volumes, sum, lowest, highest \
+                   FROM closed_sum WHERE month = ?1 AND project IS ?2";
+        let mut statement = connection.prepare(sql)?;
+        let project = (!project.is_empty()).then_some(project);
+        let rows = statement.query_map(params![month, project], |row| {
+            let (meter, unit, kind) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(ClosedSum { meter, unit, kind, sums: sums_at(row, 3)? })
+        })?;
+        let sums = rows.collect::<rusqlite::Result<_>>()?;
+        let ClosingHead { closed, tree, projects, .. } = head;
+        Ok(Some(ClosedMonth {
+            month: month.clone(),
+            closed: from_micros(closed).iso(),
+            tree,
+            projects,
+            days: Vec::new(),
+            sums,
+            corrections: Vec::new(),
+        }))
+    };
+    read().map_err(|source| engine(&path, source))
 }

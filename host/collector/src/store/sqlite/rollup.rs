@@ -7,6 +7,7 @@ use std::time::Duration;
 use nephometer_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
+use super::erase::rewrite;
 use super::file::{FileKey, MonthFile, engine};
 use super::rows::SPANS;
 use super::write::micros_of;
@@ -28,16 +29,22 @@ impl SqliteStore {
             if counted == BATCH {
                 return Ok(true);
             }
-            self.expire(&key, &path, now)?;
+            if self.expire(&key, &path, now)? {
+                continue;
+            }
+            let over = key.month.range().end.saturating_add(micros_of(self.keep.window));
+            if over < micros(now) {
+                pack(self.opened(&key)?, &path)?;
+            }
         }
         Ok(false)
     }
 
-    /// Drops the samples of a month, or all of it, when its time is over.
-    fn expire(&mut self, key: &FileKey, path: &Path, now: Timestamp) -> Result<(), StoreError> {
+    /// Drops the samples of a month, or all of it, when its time is over. True if nothing is left.
+    fn expire(&mut self, key: &FileKey, path: &Path, now: Timestamp) -> Result<bool, StoreError> {
         let class = self.keep.classes.iter().find(|class| class.name == key.class);
         // A class that was removed from the configuration is kept.
-        let Some(class) = class else { return Ok(()) };
+        let Some(class) = class else { return Ok(false) };
         let ended = key.month.range().end;
         let over = |kept: Option<Duration>| {
             kept.is_some_and(|kept| ended.saturating_add(micros_of(kept)) < micros(now))
@@ -45,13 +52,14 @@ impl SqliteStore {
         if over(class.keep) && over(class.rollups) {
             self.ledger.drop_month(&key.month.to_string())?;
             self.files.remove(key);
-            return remove_database(path);
+            remove_database(path)?;
+            return Ok(true);
         }
-        if !over(class.keep) {
-            return Ok(());
+        if over(class.keep) {
+            let file = self.opened(key)?;
+            file.drop_samples().map_err(|source| engine(path, source))?;
         }
-        let file = self.opened(key)?;
-        file.drop_samples().map_err(|source| engine(path, source))
+        Ok(false)
     }
 }
 
@@ -81,10 +89,22 @@ impl MonthFile {
         // Whatever is still stale can be counted for the last time now.
         count_all(&transaction)?;
         transaction.execute("DELETE FROM sample", [])?;
+        transaction.execute("DELETE FROM repeated", [])?;
         transaction.execute("INSERT OR REPLACE INTO meta VALUES ('expired', 1)", [])?;
         transaction.commit()?;
         self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
     }
+}
+
+/// Makes a month smaller whose samples are older than the window: no sample is compared with them any
+/// more, so that the index of their ids goes, and the file is written anew.
+fn pack(file: &mut MonthFile, path: &Path) -> Result<(), StoreError> {
+    if file.is_packed().map_err(|source| engine(path, source))? {
+        return Ok(());
+    }
+    let dropped = file.drop_ids();
+    dropped.map_err(|source| engine(path, source))?;
+    rewrite(&file.connection, path)
 }
 
 /// Counts some of the stale sums of hours and days that are over. Returns how many.

@@ -1,6 +1,9 @@
 //! Values of columns: ids, volumes, digests.
 
+use nephometer_audit::Sums;
 use nephometer_model::Volume;
+use nephometer_proof::ProvedValue;
+use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
@@ -50,4 +53,28 @@ pub(super) fn volume(value: ValueRef<'_>) -> FromSqlResult<Option<Volume>> {
         ValueRef::Real(float) => Ok(Some(Volume::Float(float))),
         _ => Err(FromSqlError::InvalidType),
     }
+}
+
+/// A volume as audits prove it.
+pub(super) fn proved(stored: Option<Volume>) -> ProvedValue {
+    match stored {
+        None => ProvedValue::Null,
+        Some(Volume::Integer(whole)) => ProvedValue::integer(whole),
+        Some(Volume::Float(float)) => ProvedValue::Double(float),
+    }
+}
+
+/// A volume in a column, as audits prove it.
+pub(super) fn proved_at(row: &Row<'_>, at: usize) -> rusqlite::Result<ProvedValue> {
+    let found = row.get_ref(at)?;
+    let kind = found.data_type();
+    let wrong = |_| rusqlite::Error::InvalidColumnType(at, "volume".into(), kind);
+    volume(found).map(proved).map_err(wrong)
+}
+
+/// Sums in five columns from `at` on.
+pub(super) fn sums_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Sums> {
+    let count = |at| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    let edges = [proved_at(row, at + 3)?, proved_at(row, at + 4)?];
+    Ok(Sums::new([count(at)?, count(at + 1)?], row.get(at + 2)?, edges))
 }

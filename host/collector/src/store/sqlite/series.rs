@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter
 use super::file::{engine, month_for_reading};
 use super::rows::{SPANS, volume};
 use crate::sample::{KINDS, MeterKey, OwnerKey, SampleId};
-use crate::store::selection::{Selection, TimeRange, from_micros};
+use crate::store::selection::{Selection, TimeRange, WantedOwner, from_micros};
 use crate::store::{Accumulator, StoreError, StoredSample};
 use nephometer_model::Volume;
 
@@ -69,16 +69,20 @@ impl ReadFile {
 
     /// The series of a selection, whatever its times and metadata.
     pub(super) fn series(&self, selection: &Selection) -> Result<Vec<Series>, StoreError> {
+        let text = |wanted: &'_ Option<String>| wanted.clone().map(Some);
+        let owner = |wanted: &Option<WantedOwner>| {
+            wanted.as_ref().map(|wanted| wanted.id().map(str::to_owned))
+        };
         let conditions = [
-            ("m.name = ?", &selection.meter),
-            ("r.resource_id = ?", &selection.resource),
-            ("r.project_id = ?", &selection.project),
-            ("r.user_id = ?", &selection.user),
-            ("r.source = ?", &selection.source),
+            ("m.name = ?", text(&selection.meter)),
+            ("r.resource_id = ?", text(&selection.resource)),
+            ("r.project_id IS ?", owner(&selection.project)),
+            ("r.user_id IS ?", owner(&selection.user)),
+            ("r.source = ?", text(&selection.source)),
         ];
-        let given: Vec<(&str, &String)> = conditions
+        let given: Vec<(&str, Option<String>)> = conditions
             .into_iter()
-            .filter_map(|(condition, value)| Some((condition, value.as_ref()?)))
+            .filter_map(|(condition, value)| Some((condition, value?)))
             .collect();
         let mut sql = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id, r.project_id, \
                        r.user_id, r.source FROM series s JOIN meter m ON m.id = s.meter \
@@ -183,6 +187,11 @@ impl ReadFile {
         let sql = "SELECT value FROM meta WHERE key = 'expired'";
         let found = self.connection.query_row(sql, [], |row| row.get::<_, Value>(0)).optional();
         found.map(|value| value.is_some()).map_err(|source| self.error(source))
+    }
+
+    /// The samples that a search for an id has to read: all of them where ids have no index any more.
+    pub(super) fn unindexed(&self) -> Result<u64, StoreError> {
+        self.number("SELECT coalesce((SELECT value FROM meta WHERE key = 'packed'), 0)")
     }
 
     /// A number of a count in the file.

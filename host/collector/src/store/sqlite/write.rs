@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use nephometer_model::Timestamp;
+use nephometer_proof::Digest;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use serde_json::json;
 
 use super::catalogue::Catalogue;
 use super::correction::correct;
@@ -13,13 +15,15 @@ use super::file::{FileKey, MonthFile, MonthName, engine};
 use super::rows::{DAY, HOUR, SPANS, volume_value};
 use super::{SqliteStore, months};
 use crate::message::ReadMessage;
-use crate::sample::{Measurement, Refusal, SampleId};
+use crate::sample::{Measurement, Refusal, SampleId, Shared};
 use crate::store::selection::micros;
-use crate::store::{Committed, Group, StoreError, WriteRule, age};
+use crate::store::{Committed, DeadLetter, Group, StoreError, WriteRule, age};
 
 /// The part of a group that belongs into one file: numbers of messages with numbers of their
 /// samples.
 type Part = Vec<(usize, Vec<usize>)>;
+/// Samples that are not stored, by reason.
+type RefusedCounts = BTreeMap<&'static str, u64>;
 
 impl SqliteStore {
     /// See [`crate::store::Storage::write`].
@@ -29,15 +33,19 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
         let mut committed = Committed::default();
-        let parts = self.parts(group, now, &mut committed);
+        let (parts, refused) = self.parts(group, now);
+        for (reason, count) in refused.iter().flatten() {
+            *committed.refused.entry(reason).or_default() += count;
+        }
         self.open_window(now)?;
         let (closed, erasing) = (self.ledger.closed_months()?, self.ledger.erasing()?);
         for (key, part) in &parts {
-            self.opened(key)?;
+            self.indexed(key)?;
             let mut file = self.files.remove(key).expect("it was opened");
             let others: Vec<&MonthFile> = self.files.values().collect();
             let is_closed = closed.contains(&key.month.to_string());
-            let work = PartOfGroup { group, part, now, is_closed, erasing: &erasing };
+            let work =
+                PartOfGroup { group, part, refused: &refused, now, is_closed, erasing: &erasing };
             let written = write_part(&mut file, &others, &work);
             if written.is_err() {
                 file.catalogue.forget();
@@ -50,25 +58,52 @@ impl SqliteStore {
             committed.corrections += if is_closed { outcome.stored } else { 0 };
             committed.oldest = committed.oldest.max(outcome.oldest);
         }
+        self.keep_links(group, now)?;
         committed.letters = self.ledger.write(group, &committed, now)?;
         Ok(committed)
     }
 
-    /// Divides a group by files, and refuses samples outside the window.
+    /// Keeps the places of messages that could not be read: their streams are whole.
+    fn keep_links(&mut self, group: &Group, now: Timestamp) -> Result<(), StoreError> {
+        let unread: Vec<ReadMessage> = group.letters.iter().filter_map(unread).collect();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let key = self.record_file(now);
+        let file = self.opened(&key)?;
+        let refused = BTreeMap::from([("unreadable", 1)]);
+        let write = || {
+            let transaction = file.connection.unchecked_transaction()?;
+            for message in &unread {
+                message_row(&transaction, message, &refused, now)?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|source| engine(&file.path, source))
+    }
+
+    /// The file of messages without samples.
+    fn record_file(&self, now: Timestamp) -> FileKey {
+        let class = self.keep.classes.last().map_or("default", |class| &class.name);
+        FileKey { month: super::month_of(now), class: class.to_owned() }
+    }
+
+    /// Divides a group by files, and refuses samples outside the window. Also returns how many samples
+    /// of each message are refused, by reason.
     fn parts(
         &self,
         group: &Group,
         now: Timestamp,
-        committed: &mut Committed,
-    ) -> BTreeMap<FileKey, Part> {
+    ) -> (BTreeMap<FileKey, Part>, Vec<RefusedCounts>) {
         let mut parts: BTreeMap<FileKey, Part> = BTreeMap::new();
         let mut classes: HashMap<&str, String> = HashMap::new();
         let mut months: Vec<(i64, i64, MonthName)> = Vec::new();
-        let mut refuse = |refusal: Refusal| {
-            *committed.refused.entry(refusal.as_str()).or_default() += 1;
-        };
+        let mut all_refused = Vec::with_capacity(group.messages.len());
         for (number, message) in group.messages.iter().enumerate() {
+            let mut refused = RefusedCounts::new();
+            let mut refuse = |refusal: Refusal| *refused.entry(refusal.as_str()).or_default() += 1;
             message.refused.iter().for_each(|sample| refuse(sample.refusal));
+            let mut is_placed = false;
             for (at, sample) in message.samples.iter().enumerate() {
                 if let Some(refusal) = self.outside(sample, group.rule, now) {
                     refuse(refusal);
@@ -79,20 +114,20 @@ impl SqliteStore {
                     .or_insert_with(|| self.class(&sample.meter.name).to_owned());
                 let month = month(&mut months, micros(sample.time));
                 let key = FileKey { month, class: class.clone() };
+                is_placed = true;
                 let part = parts.entry(key).or_default();
                 match part.last_mut() {
                     Some((last, samples)) if *last == number => samples.push(at),
                     _ => part.push((number, vec![at])),
                 }
             }
-            // Streams are kept whole: also their records, and messages without samples.
-            if message.place.is_some() && message.samples.is_empty() {
-                let class = self.keep.classes.last().map_or("default", |class| &class.name);
-                let key = FileKey { month: super::month_of(now), class: class.to_owned() };
-                parts.entry(key).or_default().push((number, Vec::new()));
+            // Streams are kept whole: also their records, and messages without stored samples.
+            if message.place.is_some() && !is_placed {
+                parts.entry(self.record_file(now)).or_default().push((number, Vec::new()));
             }
+            all_refused.push(refused);
         }
-        parts
+        (parts, all_refused)
     }
 
     fn outside(&self, sample: &Measurement, rule: WriteRule, now: Timestamp) -> Option<Refusal> {
@@ -120,10 +155,16 @@ impl SqliteStore {
         for (key, _) in months(&self.folder)? {
             let range = key.month.range();
             if range.start <= newest && oldest < range.end {
-                self.opened(&key)?;
+                self.indexed(&key)?;
             }
         }
         Ok(())
+    }
+
+    /// Opens a file with its index of ids: the window may have become longer.
+    fn indexed(&mut self, key: &FileKey) -> Result<(), StoreError> {
+        let file = self.opened(key)?;
+        file.index_ids().map_err(|source| engine(&file.path, source))
     }
 }
 
@@ -154,6 +195,8 @@ struct Outcome {
 struct PartOfGroup<'a> {
     group: &'a Group,
     part: &'a Part,
+    /// By message of the group.
+    refused: &'a [RefusedCounts],
     now: Timestamp,
     /// Whether the month is closed: what is stored is a correction.
     is_closed: bool,
@@ -182,7 +225,7 @@ fn write_part(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (number, samples) in work.part {
         let message = &work.group.messages[*number];
-        let row = message_row(&transaction, message, work.now)?;
+        let row = message_row(&transaction, message, &work.refused[*number], work.now)?;
         let mut stored = 0_u64;
         for at in samples {
             let sample = work.stored(&message.samples[*at]);
@@ -194,10 +237,11 @@ fn write_part(
             };
             let Some(series) = series else {
                 outcome.duplicates += 1;
+                row.repeats(&transaction, &sample.id)?;
                 continue;
             };
             if work.is_closed {
-                correct(&transaction, series, sample.volume, work.now)?;
+                correct(&transaction, [series, time], sample.volume, work.now)?;
             }
             stored += 1;
             outcome.oldest = outcome.oldest.max(Some(age(work.now, sample.time)));
@@ -253,6 +297,19 @@ struct MessageRow {
 }
 
 impl MessageRow {
+    /// Notes that a sample came in this message as well, and is stored from another one.
+    fn repeats(&self, connection: &Connection, id: &SampleId) -> rusqlite::Result<()> {
+        if !self.kept {
+            return Ok(());
+        }
+        let sql = "SELECT 1 FROM sample WHERE id = ?1 AND message = ?2";
+        if connection.prepare_cached(sql)?.exists(params![id, self.number])? {
+            return Ok(());
+        }
+        let sql = "INSERT OR IGNORE INTO repeated VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute(params![self.number, id]).map(drop)
+    }
+
     fn finish(&self, connection: &Connection, stored: u64) -> rusqlite::Result<()> {
         if stored == 0 && !self.kept {
             let sql = "DELETE FROM message WHERE id = ?1";
@@ -266,10 +323,18 @@ impl MessageRow {
     }
 }
 
+/// A message of a stream that could not be read, without samples.
+fn unread(letter: &DeadLetter) -> Option<ReadMessage> {
+    let place = Some(letter.place.clone()?);
+    let (origin, body) = (Shared::clone(&letter.origin), Digest::of(&letter.body));
+    Some(ReadMessage { origin, place, body, ..ReadMessage::posted(Vec::new()) })
+}
+
 /// Finds the row of a message that came before, or adds one.
 fn message_row(
     connection: &Connection,
     message: &ReadMessage,
+    refused: &RefusedCounts,
     now: Timestamp,
 ) -> rusqlite::Result<MessageRow> {
     let place = message.place.as_ref();
@@ -283,11 +348,18 @@ fn message_row(
             .query_row(params![stream, sequence, body], |row| row.get(0))
             .optional()?;
         if let Some(number) = found {
+            if refused.is_empty() {
+                // A dead letter that can be read now, or samples whose secret is known now.
+                let sql = "UPDATE message SET refused = NULL WHERE id = ?1 AND refused IS NOT NULL";
+                connection.prepare_cached(sql)?.execute([number])?;
+            }
             return Ok(MessageRow { number, kept: true });
         }
     }
     let sql = "INSERT INTO message (arrived, origin, event_type, body, samples, stream, sequence, \
-               previous, digest, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+               previous, digest, record, refused) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let refused = (!refused.is_empty()).then(|| json!(refused).to_string());
     let samples = i64::try_from(message.samples.len()).unwrap_or(i64::MAX);
     let number = connection.prepare_cached(sql)?.insert(params![
         micros(now),
@@ -300,6 +372,7 @@ fn message_row(
         place.map(|place| place.previous.as_bytes()),
         place.map(|place| place.digest.as_bytes()),
         message.record,
+        refused,
     ])?;
     Ok(MessageRow { number, kept: place.is_some() })
 }

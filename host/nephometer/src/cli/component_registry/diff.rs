@@ -90,8 +90,8 @@ impl Diff {
 
 /// Nanoseconds of processor time for each sample that a component was given; `None` without any.
 fn cost(host: &ComponentHost, of: &Inspection) -> Option<f64> {
-    let all = host.list_components().into_iter().map(|one| one.counters.stats());
-    let stats = all.filter(|stats| stats.digest == of.digest && stats.samples_in > 0).next()?;
+    let mut all = host.list_components().into_iter().map(|one| one.counters.stats());
+    let stats = all.find(|stats| stats.digest == of.digest && stats.samples_in > 0)?;
     Some(stats.cpu_nanos as f64 / stats.samples_in as f64)
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use nephometer_telemetry::Chain;
 use serde_json::{Value, json};
 
 use super::configured::{Configured, ConfiguredComponent};
@@ -68,6 +69,6 @@ fn entry(configured: &Configured, component: &ConfiguredComponent) -> Value {
         "key": file.and_then(|found| found.key.as_ref()),
         "file": file.map(|found| &found.file.path),
         "size_bytes": file.map(|found| found.file.size),
-        "reason": found.as_ref().err().map(ToString::to_string),
+        "reason": found.as_ref().err().map(|error| Chain(error).to_string()),
     })
 }

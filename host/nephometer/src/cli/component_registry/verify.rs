@@ -16,6 +16,7 @@ use crate::cli::progress::waiting;
 use crate::cli::run::runtime;
 use nephometer_config::{CodeKeySpec, ComponentReference, ContentDigest, SignaturesSpec};
 use nephometer_registry::{SignatureError, verify};
+use nephometer_telemetry::Chain;
 
 /// Verify the signature of a component
 ///
@@ -55,7 +56,7 @@ impl Verify {
             Ok(key) => key.unwrap_or_default(),
             Err(error) => {
                 if self.json {
-                    let reason = error.to_string();
+                    let reason = Chain(&error).to_string();
                     let document =
                         json!({"digest": digest.to_string(), "key": null, "reason": reason});
                     report(true, &document, &[])?;

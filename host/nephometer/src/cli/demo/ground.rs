@@ -56,15 +56,18 @@ impl Ground {
         self.folder.join("agent.sock")
     }
 
-    /// `nephometer.yaml` of the demo.
-    pub(super) fn configuration(&self) -> String {
+    /// `nephometer.yaml` of the demo, with the secret that its collector knows.
+    pub(super) fn configuration(&self, secret: Option<&str>) -> String {
         // JSON is YAML.
         let socket = std::path::absolute(self.socket()).unwrap_or_else(|_| self.socket());
-        serde_json::json!({
+        let mut settings = serde_json::json!({
             "control": { "socket": socket },
             "telemetry": { "listen": self.listen },
-        })
-        .to_string()
+        });
+        if let Some(secret) = secret {
+            settings["message"] = serde_json::json!({ "telemetry_secret": secret });
+        }
+        settings.to_string()
     }
 }
 
@@ -73,7 +76,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// An address that is free now, so that a demo runs beside an agent.
-fn free_address() -> Result<String> {
+pub(super) fn free_address() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
     Ok(listener.local_addr()?.to_string())
 }

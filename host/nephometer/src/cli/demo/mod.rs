@@ -2,21 +2,24 @@
 //! terminal.
 
 mod cloud;
+mod collector;
 mod ground;
 mod picture;
 mod screen;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use self::collector::DemoCollector;
 use self::ground::Ground;
 use self::picture::MessageCounts;
 use self::screen::DemoScreen;
@@ -45,8 +48,10 @@ const SIMULATED: &str = "sim://?domains=10&seed=1";
 /// Show machines and their meters on the terminal, without any configuration
 ///
 /// Runs the agent with embedded defaults; `make run` uses it. It meters qemu:///system if that has a
-/// running domain, otherwise a simulation, and prints which. Without a terminal it prints the picture
-/// after the second polling cycle, every 15 cycles, and at the end.
+/// running domain, otherwise a simulation, and prints which. If nephometer-collector stands beside this
+/// program, it runs as well and gets all samples by tcp:// on loopback; at the end its statistics are
+/// printed. Without a terminal it prints the picture after the second polling cycle, every 15 cycles,
+/// and at the end.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Stop after this many seconds [default: on SIGINT or SIGTERM]
@@ -66,8 +71,8 @@ pub(super) struct Demo {
     /// Folder with components
     #[arg(long, value_name = "DIR", default_value = "target/components")]
     components: PathBuf,
-    /// Folder for the control socket, copies of the components, and the list of simulated machines that do
-    /// not answer
+    /// Folder for the control socket, copies of the components, the list of simulated machines that do not
+    /// answer, and the collector with its store, which is emptied at the start
     #[arg(long, value_name = "DIR", default_value = "nephometer-demo")]
     folder: PathBuf,
     #[command(flatten)]
@@ -85,16 +90,9 @@ impl Demo {
             }
             None => runtime.block_on(choose_hypervisor()),
         };
-        let file = std::path::absolute(&self.file)
-            .with_context(|| format!("--file {}", self.file.display()))?;
         let ground = Ground::prepare(&self.folder, &self.components)?;
-        let mut inputs = Common::default().inputs();
-        // The demo ignores the configuration of this machine.
-        inputs.config = Origin::Text { name: "embedded".to_owned(), text: ground.configuration() };
-        inputs.libvirt = Some(metered(&uri, &ground));
-        inputs.amqp_url = self.broker_url()?;
-        inputs.components = vec![ground.components()];
-        inputs.pipeline = pipeline(&file, inputs.amqp_url.is_some());
+        let mut collector = DemoCollector::start(&self.folder)?;
+        let inputs = self.inputs(&uri, &ground, collector.as_ref())?;
         let load = move || {
             let mut spec = config::load(&inputs).map_err(|error| error.to_string())?.spec;
             spec.components.compiler = compile::program();
@@ -108,7 +106,7 @@ impl Demo {
             seconds / interval.as_secs().max(1) + 1
         });
         let schedule = PollSchedule { max_cycles: count, interval: None };
-        block_on(runtime, async {
+        let work = async {
             let reload = Reload { load: Arc::new(load), files: Vec::new(), hangups: hangups()? };
             let (observer, reload) = (Some(observer), Some(reload));
             let options =
@@ -117,7 +115,8 @@ impl Demo {
             let ledger = app.ledger();
             let screen = Arc::new(DemoScreen {
                 title: title(&uri),
-                next: next(&uri, &ground).into(),
+                collector: collector.as_ref().map(DemoCollector::line),
+                next: next(&uri, &ground, collector.as_ref()),
                 ledger: Arc::clone(&ledger),
                 host: app.component_host(),
                 listed: Mutex::default(),
@@ -131,13 +130,40 @@ impl Demo {
                 shown = &mut view => (shown??, running.await),
             };
             screen.last(&cloud)?;
-            report(&ledger);
-            outcome(ended, check_ledger(&ledger))
-        })
+            Ok::<_, anyhow::Error>((outcome(ended, check_ledger(&ledger)), ledger))
+        };
+        let (ended, ledger) = block_on(runtime, work)?;
+        let collected = match &mut collector {
+            Some(collector) if ended.is_ok() => conclude(collector, &ledger),
+            _ => Ok(()),
+        };
+        report(&ledger);
+        ended.and(collected)
     }
 }
 
 impl Demo {
+    /// The embedded configuration.
+    fn inputs(
+        &self,
+        uri: &str,
+        ground: &Ground,
+        collector: Option<&DemoCollector>,
+    ) -> Result<config::Inputs> {
+        let mut inputs = Common::default().inputs();
+        // The demo ignores the configuration of this machine.
+        let text = ground.configuration(collector.map(DemoCollector::secret));
+        inputs.config = Origin::Text { name: "embedded".to_owned(), text };
+        inputs.libvirt = Some(metered(uri, ground));
+        inputs.amqp_url = self.broker_url()?;
+        inputs.components = vec![ground.components()];
+        let file = std::path::absolute(&self.file)
+            .with_context(|| format!("--file {}", self.file.display()))?;
+        let hand_over = collector.map(DemoCollector::publisher);
+        inputs.pipeline = pipeline(&file, hand_over.as_deref(), inputs.amqp_url.is_some());
+        Ok(inputs)
+    }
+
     /// The URL of a broker from `--amqp-file` or `AMQP_URL`.
     fn broker_url(&self) -> Result<Option<String>> {
         if let Some(file) = &self.amqp_file {
@@ -176,7 +202,7 @@ fn metered(uri: &str, ground: &Ground) -> String {
 }
 
 /// Commands to try next, each with what it does. They work as they are, in the folder of this run.
-fn next(uri: &str, ground: &Ground) -> [(String, String); 3] {
+fn next(uri: &str, ground: &Ground, collector: Option<&DemoCollector>) -> Vec<(String, String)> {
     let program = std::env::current_exe().map_or("nephometer".into(), |path| shortened(&path));
     let program = quoted(&program);
     let path = |path: PathBuf| quoted(&shortened(&path));
@@ -191,7 +217,11 @@ fn next(uri: &str, ground: &Ground) -> [(String, String); 3] {
         ("every meter that these machines have", format!("{program} meters --libvirt {uri}"))
     };
     let socket = path(ground.socket());
-    [
+    let query = collector.map(|collector| {
+        let query = "query statistics --meter cpu_util --group resource_id";
+        ("ask the collector: processor time of each machine", collector.command(query))
+    });
+    let agent = [
         ("replace a component now: its digest changes, its state stays", {
             format!("cp {new} {}/", path(ground.components()))
         }),
@@ -199,8 +229,8 @@ fn next(uri: &str, ground: &Ground) -> [(String, String); 3] {
         ("open the page: the command prints its address", {
             format!("{program} page --socket {socket}")
         }),
-    ]
-    .map(|(what, command)| (what.to_owned(), command))
+    ];
+    agent.into_iter().chain(query).map(|(what, command)| (what.to_owned(), command)).collect()
 }
 
 /// A path, relative if it is below the working directory.
@@ -228,10 +258,29 @@ fn report(ledger: &Ledger) {
     ));
 }
 
+/// Ends the collector, prints what it has, and compares it with what was sent.
+fn conclude(collector: &mut DemoCollector, ledger: &Ledger) -> Result<()> {
+    collector.end()?;
+    let mut out = output::stdout();
+    let collected = collector.write_statistics(&mut out)?;
+    out.flush()?;
+    let label = collector.publisher();
+    let sinks = ledger.sinks();
+    let publishers = sinks.iter().flat_map(|sink| &sink.publishers);
+    let own = publishers.filter(|(name, _)| **name == *label);
+    let sent: u64 = own.map(|(_, count)| count.samples.load(Relaxed)).sum();
+    if collected != sent {
+        bail!("the collector has {collected} samples of {sent} that were sent to it");
+    }
+    Ok(())
+}
+
 /// The embedded pipeline, with its publishers filled in.
-fn pipeline(file: &Path, amqp: bool) -> Origin {
-    let broker = if amqp { ", \"notifier://\"" } else { "" };
-    let publishers = format!("\"file://{}?json\"{broker}", file.display());
+fn pipeline(file: &Path, hand_over: Option<&str>, amqp: bool) -> Origin {
+    let mut publishers = format!("\"file://{}?json\"", file.display());
+    for url in hand_over.into_iter().chain(amqp.then_some("notifier://")) {
+        publishers += &format!(", \"{url}\"");
+    }
     Origin::Text {
         name: "demo-pipeline.yaml".to_owned(),
         text: PIPELINE.replace("\"@FILE@\"", &publishers),

@@ -26,6 +26,8 @@ pub(super) struct Scene<'a> {
     pub(super) cloud: &'a Cloud,
     pub(super) ledger: &'a Ledger,
     pub(super) components: &'a [ListedComponent],
+    /// The way through the collector, if there is one.
+    pub(super) collector: Option<&'a str>,
     /// Commands to try next, each with what it does.
     pub(super) next: &'a [(String, String)],
 }
@@ -145,6 +147,7 @@ fn pipeline(scene: &Scene<'_>, canvas: Canvas) -> Vec<String> {
     for one in MessageCounts::of_publishers(scene.ledger) {
         lines.push(canvas.fit(&clean(&format!("messages: {one}; {}", one.label))));
     }
+    lines.extend(scene.collector.map(|collector| canvas.fit(&clean(collector))));
     lines
 }
 

@@ -26,6 +26,7 @@ const DEFAULT: (usize, usize) = (80, 24);
 /// What the picture is made of, besides samples.
 pub(super) struct DemoScreen {
     pub(super) title: String,
+    pub(super) collector: Option<String>,
     pub(super) next: Vec<(String, String)>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) host: ComponentHost,
@@ -119,6 +120,7 @@ impl DemoScreen {
             cloud,
             ledger: &self.ledger,
             components: &self.components(),
+            collector: self.collector.as_deref(),
             next: &self.next,
         };
         picture::lines(&scene, canvas)

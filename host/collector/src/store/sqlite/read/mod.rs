@@ -1,5 +1,7 @@
 //! Answers queries from all month files.
 
+mod evidence;
+mod evidence_rows;
 mod statistics;
 mod streams;
 
@@ -13,8 +15,8 @@ use super::{databases, file_error, ledger, months};
 use crate::sample::SampleId;
 use crate::store::selection::{Selection, TimeRange, from_micros};
 use crate::store::{
-    FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery, StoreError,
-    StoreState, StoredSample, Totals,
+    EvidenceQuery, FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery,
+    StoreError, StoreState, StoredSample, TakeEvidence, Totals,
 };
 use nephometer_model::Timestamp;
 use nephometer_proof::DeclaredDrop;
@@ -76,21 +78,21 @@ impl SqliteReader {
 
     fn find(&mut self, selection: &Selection, id: &str) -> Result<Vec<StoredSample>, StoreError> {
         let id = SampleId::new(id);
+        let mut budget = self.budget(selection);
         for file in self.files(selection.times)? {
+            budget.spend(file.unindexed()?)?;
             let Some((series, row)) = file.by_id(&id)? else { continue };
             let mut parts = SharedParts::default();
             let revision = row.revision;
             let sample = parts.sample(file, &series, row)?;
             let owner = &sample.owner;
-            let is = |wanted: &Option<String>, found: Option<&str>| {
-                wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+            let is = |wanted: &Option<String>, found: &str| {
+                wanted.as_deref().is_none_or(|wanted| wanted == found)
             };
             let time = crate::store::selection::micros(sample.time);
-            let fits = is(&selection.meter, Some(&sample.meter.name))
-                && is(&selection.resource, Some(&owner.resource_id))
-                && is(&selection.project, owner.project_id.as_deref())
-                && is(&selection.user, owner.user_id.as_deref())
-                && is(&selection.source, Some(&owner.source))
+            let fits = is(&selection.meter, &sample.meter.name)
+                && is(&selection.resource, &owner.resource_id)
+                && selection.accepts_owner(owner)
                 && (selection.times.start..selection.times.end).contains(&time)
                 && parts.accepts(file, selection, revision)?;
             return Ok(if fits { vec![sample] } else { Vec::new() });
@@ -119,7 +121,8 @@ impl Reader for SqliteReader {
                 if newest.contains_key(&key) {
                     continue;
                 }
-                let fits = has_owner(&series, selection) && latest_fits(file, selection, &series)?;
+                let fits = selection.accepts_owner(&series.owner)
+                    && latest_fits(file, selection, &series)?;
                 let entry = MeterEntry { meter: series.meter, owner: series.owner };
                 newest.insert(key, fits.then_some(entry));
             }
@@ -232,6 +235,14 @@ impl Reader for SqliteReader {
         self.declared_drops(selection)
     }
 
+    fn evidence(
+        &mut self,
+        query: &EvidenceQuery<'_>,
+        take: &mut TakeEvidence<'_>,
+    ) -> Result<(), StoreError> {
+        self.evidence_of(query, take)
+    }
+
     fn state(&mut self) -> Result<StoreState, StoreError> {
         let mut state = StoreState::default();
         for file in self.files(TimeRange::default())? {
@@ -262,15 +273,6 @@ fn size(path: &Path) -> Result<u64, StoreError> {
     let log = std::fs::metadata(log).map_or(0, |found| found.len());
     let found = std::fs::metadata(path).map_err(|source| file_error("read", path, source))?;
     Ok(found.len() + log)
-}
-
-fn has_owner(series: &Series, selection: &Selection) -> bool {
-    let is = |wanted: &Option<String>, found: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
-    };
-    is(&selection.project, series.owner.project_id.as_deref())
-        && is(&selection.user, series.owner.user_id.as_deref())
-        && is(&selection.source, Some(&series.owner.source))
 }
 
 /// Whether the metadata of the latest sample fulfils the conditions.

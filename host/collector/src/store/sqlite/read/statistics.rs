@@ -1,5 +1,7 @@
 //! Statistics: from sums by day and hour where they can be used, from samples elsewhere.
 
+use std::sync::Arc;
+
 use super::super::rows::{DAY, HOUR, SPANS};
 use super::super::series::{ReadFile, RollupRow, Series, SharedParts};
 use super::{Budget, SqliteReader};
@@ -78,10 +80,9 @@ impl Counting<'_> {
     fn file(&mut self, file: &ReadFile) -> Result<(), StoreError> {
         let selection = &self.query.selection;
         let Some(range) = file.clip(selection.times) else { return Ok(()) };
-        let by_metadata = |field: &GroupField| matches!(field, GroupField::Metadata(_));
         let from_samples = self.query.deviation
             || !selection.metadata.is_empty()
-            || self.query.groups.iter().any(by_metadata);
+            || self.query.groups.iter().any(|group| group.is_metadata());
         let expired = file.is_expired()?;
         let mut month = MonthScan { file, expired, parts: SharedParts::default() };
         for series in file.series(selection)? {
@@ -101,25 +102,46 @@ impl Counting<'_> {
         series: &Series,
         range: TimeRange,
     ) -> Result<(), StoreError> {
+        let group = self.group(series);
+        // No sum of a day is of one period, if periods are shorter.
+        if self.periods.length.is_some_and(|length| length < SPANS[usize::from(DAY)]) {
+            return self.hours(month, (series, &group), range);
+        }
         for day in month.file.rollups(series.number, DAY, around(range, DAY))? {
-            if self.joins(month.file, series, &day, range)? {
-                continue;
-            }
-            let within = overlap(day.span, range);
-            for hour in month.file.rollups(series.number, HOUR, around(within, HOUR))? {
-                if !self.joins(month.file, series, &hour, within)? {
-                    self.samples(month, series, overlap(hour.span, within))?;
-                }
+            if !self.joins(month.file, (series, &group), &day, range)? {
+                self.hours(month, (series, &group), overlap(day.span, range))?;
             }
         }
         Ok(())
+    }
+
+    /// Whole hours by their sums, the rest by samples.
+    fn hours(
+        &mut self,
+        month: &mut MonthScan<'_>,
+        (series, group): (&Series, &GroupKey),
+        within: TimeRange,
+    ) -> Result<(), StoreError> {
+        for hour in month.file.rollups(series.number, HOUR, around(within, HOUR))? {
+            if !self.joins(month.file, (series, group), &hour, within)? {
+                self.samples(month, series, overlap(hour.span, within))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The group of a series, in the first period. Metadata are those of single samples.
+    fn group(&self, series: &Series) -> GroupKey {
+        let values = self.query.groups.iter().map(|group| group.of_owner(&series.owner));
+        let unit = Arc::from(&*series.meter.unit);
+        GroupKey { period: 0, unit, values: values.collect() }
     }
 
     /// Adds a sum, if it is not stale, within the range, and of one period.
     fn joins(
         &mut self,
         file: &ReadFile,
-        series: &Series,
+        (series, group): (&Series, &GroupKey),
         row: &RollupRow,
         range: TimeRange,
     ) -> Result<bool, StoreError> {
@@ -132,10 +154,7 @@ impl Counting<'_> {
         let Some(period) = self.periods.holding(absolute) else { return Ok(false) };
         if row.sums.rows > 0 {
             self.budget.spend(1)?;
-            let values = self.query.groups.iter().map(|group| group.of_owner(&series.owner));
-            let unit = series.meter.unit.to_string();
-            let key = GroupKey { period, unit, values: values.collect() };
-            let sums = self.grouped.entry(key)?;
+            let sums = self.grouped.entry(GroupKey { period, ..group.clone() })?;
             sums.join(&row.sums);
             owners(self.query.cardinality, sums, series);
         }
@@ -154,6 +173,8 @@ impl Counting<'_> {
             let month = crate::store::selection::from_micros(file.range.start).iso();
             return Err(StoreError::Expired(month[..7].to_owned()));
         }
+        let group = self.group(series);
+        let by_metadata = self.query.groups.iter().any(|group| group.is_metadata());
         let Self { query, periods, budget, grouped } = self;
         let selection: &Selection = &query.selection;
         file.rows(series.number, range, false, |row| {
@@ -163,17 +184,20 @@ impl Counting<'_> {
             if !parts.accepts(file, selection, row.revision)? {
                 return Ok(true);
             }
-            let mut values = Vec::with_capacity(query.groups.len());
-            for group in &query.groups {
-                values.push(match group {
-                    GroupField::Metadata(path) => {
-                        metadata_value(&parts.metadata(file, row.revision)?, path)
-                    }
-                    other => other.of_owner(&series.owner),
-                });
+            let mut key = GroupKey { period, ..group.clone() };
+            if by_metadata {
+                let mut values = Vec::with_capacity(query.groups.len());
+                for group in &query.groups {
+                    values.push(match group {
+                        GroupField::Metadata(path) => {
+                            metadata_value(&parts.metadata(file, row.revision)?, path)
+                        }
+                        other => other.of_owner(&series.owner),
+                    });
+                }
+                key.values = values.into();
             }
-            let unit = series.meter.unit.to_string();
-            let sums = grouped.entry(GroupKey { period, unit, values })?;
+            let sums = grouped.entry(key)?;
             sums.add(time, row.volume.map(Volume::as_f64));
             owners(query.cardinality, sums, series);
             Ok(true)

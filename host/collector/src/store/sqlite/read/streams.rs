@@ -104,7 +104,7 @@ fn from(start: i64) -> TimeRange {
 
 impl ReadFile {
     /// The first stream after one, in the order of their ids.
-    fn stream_after(&self, after: &[u8]) -> Result<Option<Uuid>, StoreError> {
+    pub(super) fn stream_after(&self, after: &[u8]) -> Result<Option<Uuid>, StoreError> {
         let sql = "SELECT stream FROM message WHERE stream > ?1 ORDER BY stream LIMIT 1";
         let read = || {
             let mut statement = self.connection.prepare_cached(sql)?;
@@ -131,7 +131,7 @@ impl ReadFile {
     }
 
     /// Statements and declarations of a stream, newest first, until `visit` returns false.
-    fn declarations(
+    pub(super) fn declarations(
         &self,
         stream: Uuid,
         visit: &mut dyn FnMut(Timestamp, &str) -> bool,
