@@ -4,6 +4,7 @@
 mod consistency;
 mod dead_letters;
 mod plan;
+mod shadow;
 
 pub(crate) use plan::write_unnoticed;
 

@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, watch};
 use super::admin::{AdminResources, AdminService, PageAccess};
 use super::factory::{ComponentProblem, Factory, message_form};
 use super::listeners::Listeners;
+use super::shadow_list::ShadowList;
+use super::shadows::Promotions;
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
 use super::supply::{Supply, provisions};
@@ -61,6 +63,12 @@ impl App {
         let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
         let components =
             ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+        if options.store {
+            let mut promotions = Promotions::open(Some(&spec.store.path));
+            let over = promotions.apply(&components, &mut spec).await;
+            promotions.end(&over);
+            components.set_spec(&spec.components).await;
+        }
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
         factory.ledger.restore(store.accounts()?);
         factory.set_bounds(&spec.store, &spec.components);
@@ -165,6 +173,7 @@ fn admin_resources(
         gaps: store.gaps(),
         identity: store.identity(),
         taps: factory.taps.clone(),
+        shadows: factory.shadows.clone(),
         spec: watch::Sender::new(Arc::new(spec.clone())),
         page: PageAccess { token, addresses: page_addresses(spec) },
     })
@@ -248,6 +257,7 @@ fn factory(
         states: StateBudget::new(0),
         rotation: Rotation::new(message_form(spec)),
         taps: Taps::default(),
+        shadows: ShadowList::default(),
         transform,
     }
 }
