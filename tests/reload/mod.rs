@@ -5,6 +5,7 @@ mod consistency;
 mod dead_letters;
 mod plan;
 mod shadow;
+mod usage;
 
 pub(crate) use plan::write_unnoticed;
 

@@ -4,114 +4,89 @@
 //! that has any. Data that arrive later make samples `METER.usage.correction`, which name the window.
 //! Sums over all windows, with corrections and what gaps excluded, equal the growth of the counter.
 
+mod counters;
 mod options;
 mod segment;
 mod series;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformer_tests;
 mod window;
 
-use std::collections::BTreeMap;
-
 use conversion::buffer::{self, BufferedSample};
+use counters::{CountedWindow, Counters};
 use nephometer_guest::{
     Answer, AnswerBuilder, Batch, Complaint, Description, Dictionary, MeterType, OptionError,
-    Outcome, Refusal, Row, Settings, Stateful, Timestamp, Transformer, Volume, log, rows, settings,
+    Outcome, Refusal, Settings, Stateful, Timestamp, Transformer, Volume, log, rows, settings,
 };
 use options::Policies;
-use segment::Reading;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use series::{ClosedWindows, CounterSeries, Taken, WindowSum};
-use window::Window;
+use serde_json::{Map, Value, json};
+use series::{ClosedWindow, Taken};
 
 const STATE_VERSION: u32 = 1;
+
+/// Samples and bytes of them in the answer to one flush, about: the rest of many windows that close
+/// together follows with the next polling cycles.
+const FLUSHED_SAMPLES: usize = 5_000;
+const FLUSHED_BYTES: usize = 4 << 20;
 
 /// The configured transformer with its counters.
 #[derive(Debug)]
 pub struct Usage {
     policies: Policies,
     counters: Counters,
+    /// Whether it was reported that samples may be late for a shorter time only.
+    is_shortened: bool,
 }
 
-/// The saved state: the order of fields must not change.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Counters {
-    /// By meter and resource.
-    all: BTreeMap<(String, String), Counter>,
-    /// Windows that end here or before are closed.
-    closed: Timestamp,
+/// The sample for a window.
+fn sample(counted: &CountedWindow<'_>, policies: &Policies) -> BufferedSample {
+    let CountedWindow { id, latest, meter, unit, window } = counted;
+    let suffix = if window.correction == 0 { "usage" } else { "usage.correction" };
+    let amount = window.sum.share.amount;
+    BufferedSample {
+        name: format!("{meter}.{suffix}"),
+        unit: (*unit).to_owned(),
+        kind: MeterType::Delta,
+        id: (*id).to_owned(),
+        source: latest.source.clone(),
+        project_id: latest.project_id.clone(),
+        user_id: latest.user_id.clone(),
+        metadata: metadata(&latest.metadata, window, policies),
+        // Within the window, for those who sum by time; another one for each correction, because the
+        // id of a sample depends on it.
+        time: window.sum.end - 1_000 * (1 + Timestamp::from(window.correction)),
+        volume: i64::try_from(amount).map_or(Volume::Float(amount as f64), Volume::from),
+    }
 }
 
-/// A counter, with a sample to make others from.
-#[derive(Debug, Serialize, Deserialize)]
-struct Counter {
-    latest: BufferedSample,
-    series: CounterSeries,
-}
-
-impl Usage {
-    fn add(&mut self, row: &Row<'_>, value: i64) -> Taken {
-        let reading = Reading { time: row.time, value };
-        let key = (row.meter().name.clone(), row.resource().id.clone());
-        let closed = self.counters.closed;
-        let counter = self.counters.all.entry(key).or_insert_with(|| Counter {
-            latest: BufferedSample::from_row(row),
-            series: CounterSeries::new(closed),
-        });
-        let taken = counter.series.add(reading, &self.policies);
-        // Owner and metadata are those of the newest sample.
-        if taken == Taken::Counted && row.time >= counter.latest.time {
-            counter.latest = BufferedSample::from_row(row);
-        }
-        taken
-    }
-
-    /// The sample for a window.
-    fn sample(
-        &self,
-        counter: &Counter,
-        window: (Timestamp, WindowSum),
-        is_late: bool,
-    ) -> BufferedSample {
-        let (start, sum) = window;
-        let window = Window { start, end: sum.end };
-        let suffix = if is_late { "usage.correction" } else { "usage" };
-        let amount = sum.share.amount;
-        let volume = i64::try_from(amount).map_or(Volume::Float(amount as f64), Volume::from);
-        BufferedSample {
-            name: format!("{}.{suffix}", counter.latest.name),
-            kind: MeterType::Delta,
-            // Within the window, for those who sum by time.
-            time: sum.end - 1_000,
-            volume,
-            metadata: self.metadata(&counter.latest.metadata, window, &sum),
-            ..counter.latest.clone()
-        }
-    }
-
-    /// The metadata of the resource, and the window under the key `window`.
-    fn metadata(&self, of: &str, window: Window, sum: &WindowSum) -> String {
-        let Policies { calendar, zone, gaps, .. } = &self.policies;
-        let share = &sum.share;
-        let text =
-            |time: Timestamp| if time == 0 { Value::Null } else { calendar.text(time).into() };
-        let mut metadata: Value = serde_json::from_str(of).unwrap_or_else(|_| json!({}));
-        metadata["window"] = json!({
-            "kind": calendar.kind.as_str(),
-            "timezone": zone,
-            "start": text(window.start),
-            "end": text(window.end),
-            "samples": sum.samples,
-            "first": text(sum.first),
-            "last": text(sum.last),
-            "resets": share.resets,
-            "gap_seconds": share.gap as f64 / 1e9,
-            "gaps": gaps.as_str(),
-            "excluded": i64::try_from(share.excluded).unwrap_or(i64::MAX),
-        });
-        metadata.to_string()
-    }
+/// The metadata of the resource, and the window under the key `window`.
+fn metadata(of: &str, window: &ClosedWindow, policies: &Policies) -> String {
+    let Policies { calendar, zone, gaps, .. } = policies;
+    let ClosedWindow { start, sum, correction } = window;
+    let share = &sum.share;
+    let text = |time: Timestamp| if time == 0 { Value::Null } else { calendar.text(time).into() };
+    let excluded = share.excluded.clamp(i64::MIN.into(), i64::MAX.into());
+    let mut metadata: Map<String, Value> = serde_json::from_str(of).unwrap_or_default();
+    let window = json!({
+        "kind": calendar.kind.as_str(),
+        "timezone": zone,
+        "start": text(*start),
+        "end": text(sum.end),
+        "correction": correction,
+        "samples": sum.samples,
+        "first": text(sum.first),
+        "last": text(sum.last),
+        "begun": share.begun,
+        "ended": share.ended,
+        "resets": share.resets,
+        "gap_seconds": share.gap as f64 / 1e9,
+        "gaps": gaps.as_str(),
+        "excluded": i64::try_from(excluded).unwrap_or_default(),
+    });
+    metadata.insert("window".to_owned(), window);
+    Value::Object(metadata).to_string()
 }
 
 impl Transformer for Usage {
@@ -129,28 +104,30 @@ impl Transformer for Usage {
     fn configure(options: &Value) -> Result<(Self, Settings), Vec<OptionError>> {
         let (policies, meters) = Policies::read(options)?;
         let settings = Settings { meters, metadata: vec!["*".to_owned()], ..settings() };
-        Ok((Self { policies, counters: Counters::default() }, settings))
+        let counters = Counters::new(&policies);
+        Ok((Self { policies, counters, is_shortened: false }, settings))
     }
 
     fn transform(&mut self, input: &Batch<'_>) -> Result<Outcome, Refusal> {
-        let mut others =
-            Complaint::new(log::Level::Warn, "dropping samples that are no whole counter");
-        let mut late = Complaint::new(log::Level::Warn, "dropping samples that are too late");
+        let complaint = |what| Complaint::new(log::Level::Warn, what);
+        let mut others = complaint("dropping samples that are not of a whole counter");
+        let mut late = complaint("dropping samples that are too late");
+        let mut excess = complaint("dropping samples beyond 50,000 counters");
         for row in rows(input) {
-            let counts = row.meter().type_ == MeterType::Cumulative;
-            match row.value().as_integer().filter(|_| counts) {
-                None => others.add(&row, ""),
-                Some(value) => {
-                    if self.add(&row, value) == Taken::TooLate {
-                        late.add(&row, "");
-                    }
-                }
+            let is_counter = row.meter().type_ == MeterType::Cumulative;
+            let Some(value) = row.value().as_integer().filter(|_| is_counter) else {
+                others.add(&row, "");
+                continue;
+            };
+            match self.counters.add(&row, value, &self.policies) {
+                Some(Taken::Counted | Taken::Repeated) => {}
+                Some(Taken::TooLate) => late.add(&row, ""),
+                None => excess.add(&row, ""),
             }
         }
-        [others, late].into_iter().for_each(Complaint::write);
+        [others, late, excess].into_iter().for_each(Complaint::write);
         for id in &input.samples.removed {
-            let counters = self.counters.all.iter_mut().filter(|((_, one), _)| one == id);
-            counters.for_each(|(_, counter)| counter.series.end());
+            self.counters.end(id, &self.policies);
         }
         Ok(Outcome::Keep(Vec::new()))
     }
@@ -162,18 +139,21 @@ impl Stateful for Usage {
         dictionary: &Dictionary,
         now: Timestamp,
     ) -> Result<Option<Answer>, Refusal> {
-        let mut samples = Vec::new();
-        let mut counters = std::mem::take(&mut self.counters.all);
-        for counter in counters.values_mut() {
-            let ClosedWindows { closed, corrections } = counter.series.close(now, &self.policies);
-            samples.extend(corrections.into_iter().map(|one| self.sample(counter, one, true)));
-            samples.extend(closed.into_iter().map(|one| self.sample(counter, one, false)));
-        }
-        counters.retain(|_, counter| !counter.series.is_over(now));
-        self.counters.all = counters;
-        self.counters.closed = self.counters.closed.max(now.saturating_sub(self.policies.grace));
+        let Self { policies, counters, is_shortened } = self;
         let mut answer = AnswerBuilder::without_input(dictionary);
-        samples.into_iter().for_each(|sample| sample.add_to(&mut answer));
+        let (mut count, mut bytes) = (0, 0);
+        let shortened = counters.close(now, policies, |window| {
+            let sample = sample(&window, policies);
+            count += 1;
+            bytes += sample.metadata.len();
+            sample.add_to(&mut answer);
+            count < FLUSHED_SAMPLES && bytes < FLUSHED_BYTES
+        });
+        if shortened && !*is_shortened {
+            let text = "samples may be late for a shorter time than `late`: too many are kept";
+            log::write(log::Level::Warn, text);
+        }
+        *is_shortened = shortened;
         Ok(answer.finish_flush())
     }
 
@@ -185,8 +165,7 @@ impl Stateful for Usage {
         if version != STATE_VERSION {
             return Err(buffer::unknown_version(version, STATE_VERSION));
         }
-        self.counters = buffer::parse(state)?;
-        Ok(())
+        self.counters.replace(buffer::parse(state)?)
     }
 }
 

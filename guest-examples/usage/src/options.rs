@@ -38,6 +38,8 @@ pub(crate) struct Policies {
     pub(crate) late: Timestamp,
     pub(crate) gap: Timestamp,
     pub(crate) gaps: GapPolicy,
+    /// Whether what a new counter shows at its first sample counts.
+    pub(crate) includes_initial: bool,
 }
 
 impl Policies {
@@ -63,12 +65,14 @@ impl Policies {
         let seconds = |key: &str, default: f64| nanoseconds(read.number(key).unwrap_or(default));
         let (grace, late, gap) =
             (seconds("grace", GRACE), seconds("late", LATE), seconds("gap", GAP));
+        let includes_initial = read.text("initial") == Some("include");
         let meters = read.value("meters").and_then(Value::as_array);
         let meters = meters.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
         let meters: Vec<String> = meters.collect();
         match calendar {
             Some(calendar) if errors.borrow().is_empty() => {
-                Ok((Self { calendar, zone, grace, late, gap, gaps }, meters))
+                let policies = Self { calendar, zone, grace, late, gap, gaps, includes_initial };
+                Ok((policies, meters))
             }
             _ => Err(errors.take()),
         }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::options::{GapPolicy, Policies};
 use crate::window::Window;
 
+/// A gap over more windows than these counts as a whole in the window where it ends: it would make as
+/// many samples for each counter.
+const GAP_WINDOWS: u64 = 1_000;
+
 /// A sample of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reading {
@@ -24,6 +28,9 @@ pub(crate) struct Share {
     pub(crate) gap: i64,
     /// How often the counter began again.
     pub(crate) resets: i32,
+    /// How many lives of the resource began and ended in it, as far as this transformer saw.
+    pub(crate) begun: i32,
+    pub(crate) ended: i32,
 }
 
 impl Share {
@@ -32,6 +39,8 @@ impl Share {
         self.excluded += other.excluded * i128::from(sign);
         self.gap += other.gap * i64::from(sign);
         self.resets += other.resets * i32::from(sign);
+        self.begun += other.begun * i32::from(sign);
+        self.ended += other.ended * i32::from(sign);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -49,21 +58,23 @@ pub(crate) fn growth(from: Reading, to: Reading) -> i128 {
 pub(crate) fn divide(from: Reading, to: Reading, policies: &Policies) -> Vec<(Window, Share)> {
     let calendar = &policies.calendar;
     let grown = growth(from, to);
-    let length = i128::from(to.time - from.time);
-    let is_gap = to.time - from.time > policies.gap;
+    let length = to.time - from.time;
+    let is_gap = length > policies.gap;
+    let is_held = is_gap && policies.gaps == GapPolicy::Hold;
+    let is_long = is_gap && length / GAP_WINDOWS > calendar.kind.nanoseconds();
     // What grew before the end of a window belongs to it: the last one contains the moment before.
     let last = calendar.window(to.time.saturating_sub(1).max(from.time));
     let mut shares = Vec::new();
     let (mut at, mut before) = (from.time, 0_i128);
     loop {
-        let window = calendar.window(at);
+        let window = if is_long { last } else { calendar.window(at) };
         let end = window.end.min(to.time);
         let passed = i128::from(end - from.time);
         let is_last = window.start >= last.start;
-        let until = match (is_last, is_gap && policies.gaps == GapPolicy::Hold) {
+        let until = match (is_last, is_held) {
             (true, _) => grown,
             (false, true) => 0,
-            (false, false) => grown * passed / length.max(1),
+            (false, false) => grown * passed / i128::from(length.max(1)),
         };
         let mut share = Share::default();
         let part = until - before;

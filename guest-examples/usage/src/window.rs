@@ -25,6 +25,16 @@ impl WindowKind {
             Self::Month => "month",
         }
     }
+
+    /// About how long one is.
+    pub(crate) fn nanoseconds(self) -> Timestamp {
+        let hours = match self {
+            Self::Hour => 1,
+            Self::Day => 24,
+            Self::Month => 30 * 24,
+        };
+        hours * 3_600_000_000_000
+    }
 }
 
 /// One window, in nanoseconds since the epoch: from `start` on, before `end`.
