@@ -167,7 +167,7 @@ fn a_shadow_that_traps_or_loops_leaves_the_live_component_alone() {
 }
 
 #[test]
-fn a_shadow_that_cannot_begin_says_why() {
+fn a_shadow_that_cannot_begin_reports_the_reason() {
     let agent = shadowed("refuses", COUNTING, "counting", &bytes("counting-v3"))
         .set("components.by_name.counting.shadow_limits.memory", "64MiB");
     install(&agent, "counting", &bytes("counting"));

@@ -20,7 +20,7 @@ const MAX_READINGS: usize = 1_000_000;
 /// The saved state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counters {
-    /// Which windows these are: a state with others is of no use.
+    /// Which windows these are: a state with others cannot be used.
     windows: String,
     by_resource: BTreeMap<String, MeteredResource>,
     /// How many there are.

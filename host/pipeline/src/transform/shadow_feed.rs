@@ -57,7 +57,7 @@ pub(crate) struct ShadowQueue {
 }
 
 impl ShadowQueue {
-    /// The next batch; `None` when the chain has let go of the shadow.
+    /// The next batch; `None` when the chain has detached the shadow.
     pub(crate) async fn next(&mut self) -> Option<ShadowBatch> {
         let batch = self.receiver.recv().await?;
         self.waiting.fetch_sub(batch.samples, Relaxed);
@@ -100,7 +100,7 @@ impl ShadowFeeds {
         self.0.push(feed);
     }
 
-    /// Lets go of all shadows, because the state of the chain changes without them. What they miss is
+    /// Detaches all shadows, because the state of the chain changes without them. What they miss is
     /// counted until they are attached again.
     pub(super) fn detach(&mut self) {
         self.0.iter_mut().for_each(|feed| feed.queue = None);

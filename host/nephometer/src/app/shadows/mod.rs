@@ -1,6 +1,6 @@
 //! Shadows of transformers: which ones run beside the sinks, and what they have found.
 //!
-//! Starts and ends their tasks. A shadow never holds up a sink, a reload or the end of the agent.
+//! Starts and ends their tasks. A shadow never delays a sink, a reload or the end of the agent.
 
 mod json;
 mod promotions;
