@@ -61,14 +61,7 @@ impl App {
         let store = open_store(&spec, &options)?;
         let clock = Clock::start();
         let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
-        let components =
-            ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
-        if options.store {
-            let mut promotions = Promotions::open(Some(&spec.store.path));
-            let over = promotions.apply(&components, &mut spec).await;
-            promotions.end(&over);
-            components.set_spec(&spec.components).await;
-        }
+        let components = component_host(&mut spec, options.store).await?;
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
         factory.ledger.restore(store.accounts()?);
         factory.set_bounds(&spec.store, &spec.components);
@@ -137,6 +130,20 @@ async fn provide(spec: &mut AgentSpec, options: &Options) {
         supply.first_attempt().await;
     }
     spec.components.provided = provisions(spec);
+}
+
+/// Starts the component host, with promoted shadows in the place of their components. Commands without
+/// the agent's store have no promotions.
+async fn component_host(spec: &mut AgentSpec, has_store: bool) -> Result<ComponentHost, AppError> {
+    let components =
+        ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+    if has_store {
+        let mut promotions = Promotions::open(Some(&spec.store.path));
+        let over = promotions.apply(&components, spec).await;
+        promotions.end(&over);
+        components.set_spec(&spec.components).await;
+    }
+    Ok(components)
 }
 
 /// Commands that only look at the agent answer nobody.
