@@ -4,6 +4,8 @@
 mod consistency;
 mod dead_letters;
 mod plan;
+mod shadow;
+mod usage;
 
 pub(crate) use plan::write_unnoticed;
 

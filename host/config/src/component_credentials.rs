@@ -4,10 +4,11 @@
 use serde_json::{Map, Value};
 
 use super::check::Host;
+use super::component_spec::SecretOptions;
 use super::discovery::{CloudDomain, CloudIdentity, CloudName, CloudSpec, CredentialKey};
 use super::error::Report;
 use super::grant::{ConnectTarget, Grant};
-use super::spec::{PipelineSpec, PublisherTarget, SecretOptions};
+use super::spec::{PipelineSpec, PublisherTarget};
 
 impl CloudSpec {
     /// The credentials as options of a component.

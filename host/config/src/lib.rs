@@ -23,6 +23,7 @@ mod check;
 mod collector;
 mod collector_file;
 mod component_credentials;
+mod component_spec;
 mod discovery;
 #[cfg(test)]
 mod discovery_tests;
@@ -65,6 +66,7 @@ pub use collector::{
     ReceiverSpec, RetentionClass, Transport,
 };
 pub use collector_file::load_collector;
+pub use component_spec::*;
 pub use discovery::*;
 pub use error::{ConfigError, Problem};
 pub use excerpt::{Excerpt, ExcerptFiles};

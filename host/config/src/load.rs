@@ -7,6 +7,7 @@ use super::caution;
 use super::ceilometer::CeilometerConf;
 use super::check::{self, Defaults, Host, PipelineContext};
 use super::component_credentials;
+use super::component_spec::ComponentsSpec;
 use super::error::{ConfigError, Problem, Report};
 use super::inputs::{
     DEFAULT_CONFIG, DEFAULT_PIPELINE, DEFAULT_POLLING, Inputs, Origin, bytes, document, file, whole,
@@ -15,7 +16,7 @@ use super::lock;
 use super::overrides::host_document;
 use super::polling_mode::{self, polling_mode};
 use super::routing::{Pipeline, route};
-use super::spec::{AgentSpec, ComponentsSpec, Mode, PipelineSpec, Routing, SourceSpec};
+use super::spec::{AgentSpec, Mode, PipelineSpec, Routing, SourceSpec};
 
 /// A valid configuration and its warnings.
 #[derive(Debug, Clone)]

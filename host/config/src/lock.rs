@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::component_spec::{ComponentsSpec, ShadowSource, shadow_name};
 use super::error::{Report, problem};
 use super::inputs::{DEFAULT_CONFIG, Inputs, file, whole};
 use super::registry::ContentDigest;
-use super::spec::ComponentsSpec;
+
 use nephometer_model::Bound;
 
 /// Its name.
@@ -88,8 +89,7 @@ pub fn lock_file(inputs: &Inputs) -> Option<PathBuf> {
 
 /// Adds the digests of the lock file to components whose `from` names none.
 pub(super) fn attach(inputs: &Inputs, components: &mut ComponentsSpec, report: &mut Report) {
-    let mut origins = components.by_name.values().filter_map(|one| one.from.as_ref());
-    if !origins.any(|origin| origin.reference.digest.is_none()) {
+    if components.origins().all(|(_, origin)| origin.reference.digest.is_some()) {
         return;
     }
     let Some(path) = lock_file(inputs) else { return };
@@ -103,11 +103,18 @@ pub(super) fn attach(inputs: &Inputs, components: &mut ComponentsSpec, report: &
         }
     };
     for (name, spec) in &mut components.by_name {
-        let Some(origin) = &mut spec.from else { continue };
-        // An entry for another reference is of an earlier configuration.
-        let entry = lock.components.get(name);
-        let entry = entry.filter(|entry| entry.from == origin.reference.to_string());
-        origin.locked = entry.and_then(|entry| entry.digest.parse().ok());
+        let names = [name.clone(), shadow_name(name)];
+        let shadow = match spec.shadow.as_mut().map(|shadow| &mut shadow.source) {
+            Some(ShadowSource::Registry(origin)) => Some(origin),
+            _ => None,
+        };
+        for (name, origin) in names.iter().zip([spec.from.as_mut(), shadow]) {
+            let Some(origin) = origin else { continue };
+            // An entry for another reference is of an earlier configuration.
+            let entry = lock.components.get(name);
+            let entry = entry.filter(|entry| entry.from == origin.reference.to_string());
+            origin.locked = entry.and_then(|entry| entry.digest.parse().ok());
+        }
     }
 }
 

@@ -245,7 +245,7 @@ impl SignaturesSpec {
     }
 }
 
-/// What a component from a registry is now. Not a key: the agent sets it before it loads components.
+/// What a component from a registry, or a shadow, is now. Not a key: the agent sets it before it loads components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provision {
     /// A verified file.
@@ -255,6 +255,8 @@ pub enum Provision {
         /// The digest that its content must have.
         digest: ContentDigest,
     },
+    /// A file whose content may change: that of a shadow.
+    Local(PathBuf),
     /// Not here or not accepted; the reason and the remedy.
     Missing(String),
 }

@@ -7,18 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use nephometer_model::Secret;
-use nephometer_model::{Bound, Glob, Quirks, Release};
+use nephometer_model::{Glob, Quirks, Release, Secret};
 use nephometer_wire::SignatureForm;
 
 use super::broker::{AmqpSpec, BrokerSpec};
-use super::discovery::{CloudSpec, DiscoverySpec};
+use super::component_spec::{ComponentsSpec, SecretOptions};
+use super::discovery::DiscoverySpec;
 use super::filter::MeterFilter;
-use super::grant::Grant;
 use super::listen::{ListenSpec, PrometheusSpec};
 use super::location::{Location, ValueLocations};
-use super::proxies::Proxies;
-use super::registry::{ComponentOrigin, Provision, RegistrySpec, SignaturesSpec};
 
 /// The configuration of one agent.
 #[derive(Debug, Clone)]
@@ -158,126 +155,6 @@ pub struct MessageSpec {
     pub signature: SignatureForm,
 }
 
-/// Where components are found and what each may use.
-#[derive(Debug, Clone, Default)]
-pub struct ComponentsSpec {
-    /// `components.path`: folders; the first match is used.
-    pub path: Vec<PathBuf>,
-    /// `components.by_name`.
-    pub by_name: std::collections::BTreeMap<String, ComponentSpec>,
-    /// `components.registries`, by host and port.
-    pub registries: std::collections::BTreeMap<String, RegistrySpec>,
-    /// `components.signatures`
-    pub signatures: SignaturesSpec,
-    /// `components.totals`: what all components may use together.
-    pub totals: TotalsSpec,
-    /// The program that compiles components in a separate process, called with the argument
-    /// `compile`. Not a key: `cli` sets it. `None` compiles them in this process.
-    pub compiler: Option<PathBuf>,
-    /// The proxies of the environment. Not a key.
-    pub proxies: Proxies,
-    /// The components with `from`, by name. Not a key: the agent sets it before it loads components.
-    pub provided: std::collections::BTreeMap<String, Provision>,
-}
-
-/// Settings of one component, for all of its uses.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ComponentSpec {
-    /// `from`: where it comes from, in place of a file.
-    pub from: Option<ComponentOrigin>,
-    /// `limits`
-    pub limits: LimitsSpec,
-    /// `on_error`
-    pub on_error: OnError,
-    /// `on_state_mismatch`
-    pub on_state_mismatch: StateMismatch,
-    /// `grants.connect`: what a publisher may reach besides the host of its URL.
-    pub connect: Vec<Grant>,
-    /// `grants.service_credentials`: the credentials of the cloud, which the component gets as options.
-    pub cloud: Option<CloudSpec>,
-    /// `options`: of a publisher, wherever it is used; the parts of its URL win over them. May hold
-    /// secrets.
-    pub options: SecretOptions,
-}
-
-/// Limits of one component. Exceeding one is logged with its key.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LimitsSpec {
-    /// `memory`: bytes of linear memory.
-    pub memory: u64,
-    /// `cpu`: processor time of one call.
-    pub cpu: Duration,
-    /// `wall`: elapsed time of one call.
-    pub wall: Duration,
-    /// `returned`: bytes that one call may return.
-    pub returned: u64,
-}
-
-impl Default for LimitsSpec {
-    fn default() -> Self {
-        Self {
-            memory: Bound::Memory.most(),
-            cpu: Duration::from_millis(Bound::Cpu.most()),
-            wall: Duration::from_millis(Bound::Wall.most()),
-            returned: Bound::Returned.most(),
-        }
-    }
-}
-
-/// What all components together may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TotalsSpec {
-    /// `memory`: bytes of linear memory of all instances.
-    pub memory: u64,
-    /// `states`: bytes of the saved states of all transformers.
-    pub states: u64,
-    /// `sockets`: sockets and connections open at once.
-    pub sockets: usize,
-}
-
-impl Default for TotalsSpec {
-    fn default() -> Self {
-        Self {
-            memory: Bound::TotalMemory.most(),
-            states: Bound::TotalStates.most(),
-            sockets: Bound::TotalSockets.size(),
-        }
-    }
-}
-
-/// The failure action for a batch that a component failed on twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// The sink waits and retries; batches wait in the journal.
-    #[default]
-    Hold,
-    /// The samples are dropped and counted.
-    Drop,
-    /// The samples pass unchanged.
-    Keep,
-}
-
-impl OnError {
-    /// The value in `nephometer.yaml` and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::Drop => "drop",
-            Self::Keep => "keep",
-        }
-    }
-}
-
-/// What happens if a new version of a component refuses the state of the old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StateMismatch {
-    /// The old version stays in use; without one, the sink is on hold.
-    #[default]
-    KeepOld,
-    /// The new version starts without state.
-    Reset,
-}
-
 /// Sources and sinks of `pipeline.yaml`.
 #[derive(Debug, Clone)]
 pub struct PipelineSpec {
@@ -403,28 +280,6 @@ pub struct ComponentUrl {
     pub password: Option<Secret>,
     /// The options by name, each with all its values in their order, decoded. May hold secrets.
     pub query: SecretOptions,
-}
-
-/// JSON that is never printed.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct SecretOptions(Map<String, Value>);
-
-impl SecretOptions {
-    /// Wraps `options`.
-    pub fn new(options: Map<String, Value>) -> Self {
-        Self(options)
-    }
-
-    /// The options themselves: for the component only.
-    pub fn reveal(&self) -> &Map<String, Value> {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// `notifier://[user:pass@host:port[/vhost]]?topic=T&...`

@@ -170,6 +170,11 @@ bounds! {
     TotalSockets = "components.totals.sockets", Guests, "sockets and connections of all components", 256, "", "components.totals.sockets";
     // All components together: fixed.
     TotalLookups = "total_lookups", Guests, "name look-ups under way of all components; more wait", 16, "", "check the resolver of this host";
+    ShadowMemory = "shadow_memory", Guests, "part of components.totals.memory that all shadows may take together, besides it: one in so many", 4, "", "components.totals.memory";
+    ShadowBatches = "shadow_batches", Guests, "batches that wait for one shadow; further ones are counted, and it begins again from the live state", 64, "", "use a faster component, or raise the interval";
+    ShadowSamples = "shadow_samples", Guests, "samples in them, unless it is one batch; likewise", 100_000, "", "use a faster component, or raise the interval";
+    ShadowMeters = "shadow_meters", Guests, "meters of which one shadow has sums", 200, "", "";
+    ShadowFailures = "shadow_failures", Guests, "failures after which a shadow stops", 5, "", "correct the component";
 
     // Data of components and receivers on disk.
     StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";

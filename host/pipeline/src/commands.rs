@@ -38,6 +38,14 @@ impl Sink {
                 self.write_pending().await;
                 self.fanout.change(change);
             }
+            Command::AttachShadow { live, feed, reply } => {
+                let attached = match &mut self.revision {
+                    Some(revision) => revision.chain.attach_shadow(&live, feed).await,
+                    None => Err("the sink has no transformers yet".to_owned()),
+                };
+                // A shadow that is gone left a queue that the chain drops.
+                drop(reply.send(attached));
+            }
             Command::Inject { transformer_index, samples, reply } => {
                 drop(reply.send(self.inject(transformer_index, samples).await));
             }

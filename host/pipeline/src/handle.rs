@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::revision::{ChainRevision, Snapshot};
 use crate::publish::PublisherHandle;
-use crate::transform::{Identity, JournaledBatch};
+use crate::transform::{Identity, JournaledBatch, ShadowFeed, State};
 use nephometer_config::PublisherSpec;
 use nephometer_model::{Offset, Sample};
 
@@ -38,6 +38,11 @@ pub(super) enum Command {
         reply: oneshot::Sender<Takeover>,
     },
     Publishers(PublisherChange),
+    AttachShadow {
+        live: Identity,
+        feed: ShadowFeed,
+        reply: oneshot::Sender<Result<Option<State>, String>>,
+    },
     Inject {
         transformer_index: usize,
         samples: Vec<Sample>,
@@ -212,6 +217,16 @@ impl SinkHandle {
     pub async fn change_publishers(&self, change: impl FnOnce(&mut Publishers) + Send + 'static) {
         // A sink that has ended has no publishers to change.
         drop(self.commands.send(Command::Publishers(Box::new(change))).await);
+    }
+
+    /// Attaches a shadow to a transformer, between two batches. Returns the state of the transformer
+    /// there, or why it cannot be had now; `None` if the sink has ended.
+    pub(crate) async fn attach_shadow(
+        &self,
+        live: Identity,
+        feed: ShadowFeed,
+    ) -> Option<Result<Option<State>, String>> {
+        self.request(|reply| Command::AttachShadow { live, feed, reply }).await
     }
 
     /// Runs samples through the chain from a transformer on, once, and publishes the output.

@@ -17,6 +17,8 @@ mod handle;
 mod quarantine;
 mod revision;
 mod router;
+mod shadow_report;
+mod shadow_run;
 mod sink;
 mod taps;
 
@@ -25,5 +27,9 @@ pub use fanout::{OutputObserver, PublisherFanout, SinkOutput};
 pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeover};
 pub use revision::{ChainRevision, Snapshot};
 pub use router::{PolledObserver, route};
+pub use shadow_report::{
+    MeterComparison, SampleDifference, ShadowProgress, ShadowReport, ShadowState, VolumeSum,
+};
+pub use shadow_run::Shadow;
 pub use sink::{Sink, SinkParts};
 pub use taps::{KeepNext, PassOutcome, Passage, Tap, TapPoint, TapTarget, Taps};

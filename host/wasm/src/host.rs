@@ -1,6 +1,7 @@
 //! [`ComponentHost`]: loads components by name or path, compiles each content once, and starts
 //! instances.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use super::stats::{ComponentCounters, CounterRegistry, ListedComponent};
 use super::symbolize::Symbolizer;
 use super::threads::{GuestThreads, Threads};
 use super::transformer::TransformerRole;
-use nephometer_config::{ComponentSpec, ComponentsSpec, Grant};
+use nephometer_config::{ComponentSpec, ComponentsSpec, Grant, live_name};
 use nephometer_model::Bound;
 use nephometer_telemetry::{Heartbeats, events};
 
@@ -52,6 +53,8 @@ impl std::fmt::Debug for ComponentHost {
 
 struct Shared {
     services: Services,
+    /// What shadows take, beside the memory of all others: a shadow takes nothing from those.
+    shadow_memory: Arc<TotalMemory>,
     threads: Arc<Threads>,
     engine: Engine,
     module_caches: ModuleCaches,
@@ -111,6 +114,16 @@ fn reloaded(current: &ComponentsSpec, new: &ComponentsSpec) -> ComponentsSpec {
     ComponentsSpec { path, compiler, ..new.clone() }
 }
 
+/// The memory of all shadows.
+fn shadow_memory(spec: &ComponentsSpec) -> u64 {
+    spec.totals.memory / Bound::ShadowMemory.most()
+}
+
+/// The name of a file without its extension.
+fn stem(path: &Path) -> Cow<'_, str> {
+    path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy())
+}
+
 impl ComponentHost {
     /// Starts the engine and the guest threads. `cache` is the directory for compiled code. An
     /// unusable one is logged; components are then compiled at every start.
@@ -126,6 +139,7 @@ impl ComponentHost {
                 symbolizer: Arc::new(Symbolizer::new(spec.compiler.clone())),
                 memory: Arc::new(TotalMemory::new(spec.totals.memory)),
             },
+            shadow_memory: Arc::new(TotalMemory::new(shadow_memory(spec))),
             threads: Arc::new(Threads::start().map_err(|error| failed(&error))?),
             module_caches: ModuleCaches::new(&engine, spec.totals.sockets)
                 .map_err(|error| failed(&format!("{error:#}")))?,
@@ -147,7 +161,7 @@ impl ComponentHost {
         &self,
         name: &str,
     ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
-        self.open(&self.find(name).await?).await
+        self.open_as(&self.find(name).await?, name).await
     }
 
     /// Finds the file of the component of this name: the verified one of a registry, or one on the
@@ -179,18 +193,19 @@ impl ComponentHost {
     pub async fn is_cached<R: CachedRole>(&self, path: &Path) -> Result<bool, ComponentError> {
         let started = Instant::now();
         let (_, digest) = self.read(path).await?;
-        if self.lookup::<R>(path, digest).await.is_some() {
+        let named = (path, &*stem(path));
+        if self.lookup::<R>(named, digest).await.is_some() {
             return Ok(true);
         }
         // Loads the code right away: with an interpreter, reading and verifying it takes 0.1 s.
         let Some(code) = self.cached(digest).await? else { return Ok(false) };
-        self.register::<R>(path, digest, code, started).await?;
+        self.register::<R>(named, digest, code, started).await?;
         Ok(true)
     }
 
-    /// The configuration of the component of this name.
+    /// The configuration of the component of this name, or of the shadow of one.
     pub async fn component_spec(&self, name: &str) -> ComponentSpec {
-        self.spec().await.by_name.get(name).cloned().unwrap_or_default()
+        self.spec().await.settings(name)
     }
 
     /// Loads the component in this file. Reads the file anew, but compiles each content only once.
@@ -202,27 +217,37 @@ impl ComponentHost {
         &self,
         path: &Path,
     ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
+        self.open_as(path, &stem(path)).await
+    }
+
+    /// The same under another name than that of the file.
+    async fn open_as<R: CachedRole>(
+        &self,
+        path: &Path,
+        name: &str,
+    ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
         let started = Instant::now();
         let (bytes, digest) = self.read(path).await?;
-        if let Some(known) = self.lookup(path, digest).await {
+        let named = (path, name);
+        if let Some(known) = self.lookup(named, digest).await {
             return known;
         }
         let code = match self.cached(digest).await? {
             Some(code) => code,
-            None => self.compile::<R>(path, bytes, digest).await?,
+            None => self.compile::<R>(named, bytes, digest).await?,
         };
-        self.register(path, digest, code, started).await
+        self.register(named, digest, code, started).await
     }
 
     async fn register<R: CachedRole>(
         &self,
-        path: &Path,
+        (path, name): (&Path, &str),
         digest: Digest,
         code: CompiledCode,
         started: Instant,
     ) -> Result<Arc<LoadedComponent<R>>, ComponentError> {
-        let (loaded, new) =
-            R::module_cache(&self.0.module_caches).insert(path, digest, &code.component).await?;
+        let cache = R::module_cache(&self.0.module_caches);
+        let (loaded, new) = cache.insert((path, name), digest, &code.component).await?;
         if new {
             let elapsed = started.elapsed();
             events::component::loaded(
@@ -331,6 +356,7 @@ impl ComponentHost {
     pub async fn set_spec(&self, spec: &ComponentsSpec) {
         let mut current = self.0.spec.lock().await;
         self.0.services.memory.set(spec.totals.memory);
+        self.0.shadow_memory.set(shadow_memory(spec));
         self.0.module_caches.outbound.set_sockets(spec.totals.sockets);
         *current = Arc::new(reloaded(&current, spec));
     }
@@ -355,13 +381,17 @@ impl ComponentHost {
         counters: Arc<ComponentCounters>,
         access: R::NetworkAccess,
     ) -> InstanceSpec<R> {
+        let mut services = self.0.services.clone();
+        if live_name(&loaded.name) != &*loaded.name {
+            services.memory = Arc::clone(&self.0.shadow_memory);
+        }
         InstanceSpec {
             loaded: Arc::clone(loaded),
             limits: self.component_spec(&loaded.name).await.limits,
             options: Arc::new(options),
             access,
             counters,
-            services: self.0.services.clone(),
+            services,
             numbering: Numbering::default(),
         }
     }
@@ -369,13 +399,13 @@ impl ComponentHost {
     /// The loaded component or the failed compilation of this file with this content.
     async fn lookup<R: CachedRole>(
         &self,
-        path: &Path,
+        (path, name): (&Path, &str),
         digest: Digest,
     ) -> Option<Result<Arc<LoadedComponent<R>>, ComponentError>> {
         if let Some(reason) = self.0.failed.lock().await.0.get(&digest) {
             return Some(Err(invalid(path, reason.clone())));
         }
-        R::module_cache(&self.0.module_caches).get(path, digest).await.map(Ok)
+        R::module_cache(&self.0.module_caches).get((path, name), digest).await.map(Ok)
     }
 
     async fn cached(&self, digest: Digest) -> Result<Option<CompiledCode>, ComponentError> {
@@ -386,12 +416,13 @@ impl ComponentHost {
     /// Compiles a component, unless another task has done so in the meantime.
     async fn compile<R: CachedRole>(
         &self,
-        path: &Path,
+        named: (&Path, &str),
         bytes: Vec<u8>,
         digest: Digest,
     ) -> Result<CompiledCode, ComponentError> {
+        let path = named.0;
         let lock = self.0.compile_locks.for_size(bytes.len()).lock_owned().await;
-        if let Some(known) = self.lookup::<R>(path, digest).await {
+        if let Some(known) = self.lookup::<R>(named, digest).await {
             return known.map(|loaded| CompiledCode::cached(loaded.code().clone()));
         }
         let (engine, cache) = (self.0.engine.clone(), Arc::clone(&self.0.cache));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::stats::ComponentCounters;
-use nephometer_config::LimitsSpec;
+use nephometer_config::{LimitsSpec, live_name};
 use nephometer_model::Bound;
 
 /// Linear memory of all instances of a host, bytes.
@@ -84,7 +84,9 @@ impl LimitExceeded {
                 &format!("requested {requested} bytes of memory, more than {} bytes", limits.memory)
             }
         };
-        format!("{what} (components.by_name.{component}.limits.{key})")
+        let live = live_name(component);
+        let section = if live == component { "limits" } else { "shadow_limits" };
+        format!("{what} (components.by_name.{live}.{section}.{key})")
     }
 
     /// The limit's name in log fields.
@@ -263,6 +265,13 @@ mod tests {
         assert!(reason.contains("components.totals.memory"), "{reason}");
         drop(one);
         assert!(two.memory_growing(500, 1_000, None).unwrap());
+    }
+
+    #[test]
+    fn the_limit_of_a_shadow_has_a_key_of_its_own() {
+        let limits = LimitsSpec::default();
+        let reason = LimitExceeded::Cpu.describe("price/shadow", &limits, 0);
+        assert!(reason.ends_with("(components.by_name.price.shadow_limits.cpu)"), "{reason}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use nephometer_config::{ComponentsSpec, Provision};
 use nephometer_files as files;
 use nephometer_model::Bound;
 
-/// The verified file of a component from a registry; `None` for a component of a folder.
+/// The file of a component from a registry, or of a shadow; `None` for a component of a folder.
 pub(super) fn provided(
     name: &str,
     spec: &ComponentsSpec,
@@ -21,7 +21,7 @@ pub(super) fn provided(
         Err(ComponentError::NotProvided { name: name.to_owned(), reason: reason.to_owned() })
     };
     match spec.provided.get(name) {
-        Some(Provision::File { path, .. }) => Ok(Some(path.clone())),
+        Some(Provision::File { path, .. } | Provision::Local(path)) => Ok(Some(path.clone())),
         Some(Provision::Missing(reason)) => refused(reason),
         None if spec.by_name.get(name).is_some_and(|spec| spec.from.is_some()) => {
             refused("it comes from a registry; run `nephometer component pull`")

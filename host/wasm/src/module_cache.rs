@@ -16,7 +16,8 @@ use super::role::Role;
 
 /// A checked component, ready to be instantiated.
 pub struct LoadedComponent<R: Role> {
-    /// The name in `pipeline.yaml`: the file name without its extension.
+    /// The name in `pipeline.yaml`, or that of the shadow of one; of a file that is opened by its path,
+    /// the file name without its extension.
     pub name: Arc<str>,
     /// The file.
     pub path: PathBuf,
@@ -52,10 +53,14 @@ impl<R: Role> ModuleCache<R> {
         Self { linker, loaded: Mutex::default() }
     }
 
-    /// The component loaded from this file, if it had the same content.
-    pub(crate) async fn get(&self, path: &Path, digest: Digest) -> Option<Arc<LoadedComponent<R>>> {
+    /// The component loaded from this file under this name, if it had the same content.
+    pub(crate) async fn get(
+        &self,
+        (path, name): (&Path, &str),
+        digest: Digest,
+    ) -> Option<Arc<LoadedComponent<R>>> {
         let all = self.loaded.lock().await;
-        all.get(path).filter(|loaded| loaded.digest == digest).map(Arc::clone)
+        all.get(path).filter(|one| one.digest == digest && *one.name == *name).map(Arc::clone)
     }
 
     /// Checks the compiled code of a file and caches it. Returns the cached component, and whether
@@ -65,16 +70,15 @@ impl<R: Role> ModuleCache<R> {
     /// If world or imports do not match the role.
     pub(crate) async fn insert(
         &self,
-        path: &Path,
+        (path, name): (&Path, &str),
         digest: Digest,
         code: &Component,
     ) -> Result<(Arc<LoadedComponent<R>>, bool), ComponentError> {
         R::check(code).map_err(|reason| invalid(path, reason))?;
-        let name = path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy());
         let link = || -> wasmtime::Result<_> {
             let pre = self.linker.instantiate_pre(code)?;
             Ok(LoadedComponent {
-                name: Arc::from(&*name),
+                name: Arc::from(name),
                 path: path.to_owned(),
                 digest,
                 component: component::GuestIndices::new(&pre)?,
@@ -87,7 +91,9 @@ impl<R: Role> ModuleCache<R> {
             invalid(path, format!("does not match the contract: {error}"))
         })?);
         let mut all = self.loaded.lock().await;
-        if let Some(first) = all.get(path).filter(|first| first.digest == digest) {
+        let same =
+            |first: &&Arc<LoadedComponent<R>>| first.digest == digest && *first.name == *name;
+        if let Some(first) = all.get(path).filter(same) {
             return Ok((Arc::clone(first), false));
         }
         all.insert(path.to_owned(), Arc::clone(&loaded));

@@ -3,7 +3,8 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::spec::{ComponentUrl, SecretOptions};
+use crate::component_spec::SecretOptions;
+use crate::spec::ComponentUrl;
 use crate::url::{Fault, Parts};
 use nephometer_model::Secret;
 

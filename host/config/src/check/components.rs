@@ -8,13 +8,14 @@ use super::discovery::Credentials;
 use super::units::{DURATION, SIZE};
 use super::units::{duration, size, whole};
 use super::{Check, grants, registries};
+use crate::component_spec::{
+    ComponentSpec, ComponentsSpec, LimitsSpec, OnError, SecretOptions, ShadowSource, ShadowSpec,
+    StateMismatch, TotalsSpec,
+};
 use crate::keys;
 use crate::proxies::Proxies;
 use crate::raw::{
     Field, Kind, RawComponent, RawComponents, RawLimits, RawTotals, Scalar, Scalars, token,
-};
-use crate::spec::{
-    ComponentSpec, ComponentsSpec, LimitsSpec, OnError, SecretOptions, StateMismatch, TotalsSpec,
 };
 
 /// The address space of a component.
@@ -119,7 +120,12 @@ fn component(
     let raw = check.mapping(at, field)?;
     check.keys(at, &keys::COMPONENT, &[]);
     let from = registries::from(check, (name, at), &raw.from);
-    let limits = limits(check, &format!("{at}/limits"), raw.limits);
+    let default = LimitsSpec::default();
+    let limits = limits(check, (&format!("{at}/limits"), &default), raw.limits);
+    let shadow = shadow(check, (name, at), &raw.shadow);
+    let at_limits = format!("{at}/shadow_limits");
+    let own = limits.unwrap_or_default();
+    let shadow_limits = self::limits(check, (&at_limits, &own), raw.shadow_limits);
     let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
     let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
     let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
@@ -128,6 +134,7 @@ fn component(
     let grants = grants::check(check, &format!("{at}/grants"), raw.grants);
     let options = check.mapping(&format!("{at}/options"), raw.options);
     let (grants, options) = (grants?, options?);
+    let (shadow, shadow_limits) = (shadow?, shadow_limits?);
     let own = OWN_CREDENTIALS.iter().any(|key| options.contains_key(*key));
     let cloud = match grants.credentials {
         Some(false) => None,
@@ -144,6 +151,7 @@ fn component(
     };
     Some(ComponentSpec {
         from: from?,
+        shadow: shadow.map(|source| ShadowSpec { source, limits: shadow_limits }),
         limits: limits?,
         on_error: on_error?.unwrap_or_default(),
         on_state_mismatch: mismatch?.unwrap_or_default(),
@@ -153,10 +161,36 @@ fn component(
     })
 }
 
-fn limits(check: &mut Check<'_>, at: &str, field: Field<RawLimits>) -> Option<LimitsSpec> {
+/// A shadow is a file or comes from a registry.
+fn shadow(
+    check: &mut Check<'_>,
+    (name, at): (&str, &str),
+    field: &Field<Scalar>,
+) -> Option<Option<ShadowSource>> {
+    let pointer = format!("{at}/shadow");
+    let Some(text) = check.string(&pointer, field)? else { return Some(None) };
+    if text.starts_with("oci://") {
+        let origin = registries::origin(check, (name, &pointer, "shadow"), &text)?;
+        return Some(Some(ShadowSource::Registry(origin)));
+    }
+    if text.is_empty() {
+        check.fault(
+            &pointer,
+            "`shadow` is empty",
+            "name a file or write oci://HOST/REPOSITORY:TAG",
+        );
+        return None;
+    }
+    Some(Some(ShadowSource::File(PathBuf::from(text))))
+}
+
+fn limits(
+    check: &mut Check<'_>,
+    (at, default): (&str, &LimitsSpec),
+    field: Field<RawLimits>,
+) -> Option<LimitsSpec> {
     let raw = check.mapping(at, field)?;
     check.keys(at, &keys::LIMITS, &[]);
-    let default = LimitsSpec::default();
     let memory = |value: &Scalar| size(value).filter(|bytes| *bytes <= MOST_MEMORY);
     let right = "write a size of at most 4GiB, such as 64MiB";
     let memory = check.value(&format!("{at}/memory"), &raw.memory, memory, right);

@@ -8,6 +8,7 @@ use super::discovery::Credentials;
 use super::units::{DURATION, duration, truth, whole};
 use super::{Check, agent, amqp, components, discovery, listen, metering, store};
 use crate::broker::AmqpSpec;
+use crate::component_spec::ComponentsSpec;
 use crate::discovery::DiscoverySpec;
 use crate::error::Report;
 use crate::keys;
@@ -17,8 +18,7 @@ use crate::raw::{
     Document, Field, Kind, RawControl, RawFolder, RawHost, RawLibvirt, RawMessage, Scalar, token,
 };
 use crate::spec::{
-    ComponentsSpec, DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing,
-    StoreSpec,
+    DEFAULT_SECRET, LibvirtSpec, MessageSpec, MeteringSpec, Mode, Routing, StoreSpec,
 };
 use crate::url;
 use nephometer_model::Release;

@@ -22,17 +22,24 @@ pub(super) fn from(
 ) -> Option<Option<ComponentOrigin>> {
     let pointer = format!("{at}/from");
     let Some(text) = check.string(&pointer, field)? else { return Some(None) };
+    origin(check, (name, &pointer, "from"), &text).map(Some)
+}
+
+/// A reference that a key of a component has.
+pub(super) fn origin(
+    check: &mut Check<'_>,
+    (name, pointer, key): (&str, &str, &str),
+    text: &str,
+) -> Option<ComponentOrigin> {
     match text.parse() {
-        Ok(reference) if is_file_name(name) => {
-            Some(Some(ComponentOrigin { reference, locked: None }))
-        }
+        Ok(reference) if is_file_name(name) => Some(ComponentOrigin { reference, locked: None }),
         Ok(_) => {
             let what = format!("a component from a registry cannot have the name {name:?}");
-            check.fault(&pointer, what, "use a name without `/` and a leading `.`");
+            check.fault(pointer, what, "use a name without `/` and a leading `.`");
             None
         }
         Err(right) => {
-            check.fault(&pointer, format!("`from` is {text:?}"), right);
+            check.fault(pointer, format!("`{key}` is {text:?}"), right);
             None
         }
     }

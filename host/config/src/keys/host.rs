@@ -2,10 +2,11 @@
 
 use super::KeyDefault::{Depends, Nothing, Required, Value};
 use super::ValueShape::{
-    AnyText, ByName, Options, Path, Size, Text, Texts, Time, Truth, Url, Whole, Word, Words,
+    AnyText, ByName, Path, Size, Text, Texts, Time, Truth, Url, Whole, Word, Words,
 };
+use super::component::COMPONENT;
 use super::openstack::{CREDENTIALS, DISCOVERY};
-use super::{COMMAS, KeyTable, LIST, ListForm, TextList, ValueShape, closed, key, section};
+use super::{COMMAS, KeyTable, LIST, TextList, ValueShape, closed, key, section};
 
 /// Any size.
 const BYTES: ValueShape = Size(1, u64::MAX);
@@ -252,75 +253,6 @@ pub(crate) const CODE_KEY: KeyTable = closed(
     &[
         key("pem", Text, Required, "The key as PEM text: ECDSA on P-256, as in `cosign.pub`."),
         key("revoked", Truth, Value("false"), "Its signatures do not count any more."),
-    ],
-);
-
-/// An entry of `components.by_name`.
-pub(crate) const COMPONENT: KeyTable = closed(
-    "Settings of one component, for all of its uses.",
-    &[
-        key(
-            "from",
-            Text,
-            Nothing,
-            "Where it comes from in place of a file: `oci://HOST/REPOSITORY:TAG@sha256:DIGEST`. A tag without a \
-             digest is looked up in `components.lock` beside this file ([registry.md](../registry.md)).",
-        ),
-        section("limits", &LIMITS),
-        key(
-            "on_error",
-            Word(&["hold", "drop", "keep"]),
-            Value("hold"),
-            "Failure action for a batch that the component failed on twice: the sink waits and retries, \
-             the samples are dropped, or they pass unchanged.",
-        ),
-        key(
-            "on_state_mismatch",
-            Word(&["keep_old", "reset"]),
-            Value("keep_old"),
-            "If a new version refuses the state of the old one: the old version stays in use, or the new \
-             one starts without state.",
-        ),
-        section("grants", &GRANTS),
-        key(
-            "options",
-            Options(ListForm::MayBeNull),
-            Value("{}"),
-            "Options for all URLs of a publisher, a good place for secrets. The parts of a URL take \
-             precedence for that URL.",
-        )
-        .secret(),
-    ],
-);
-
-/// `limits` of a component.
-pub(crate) const LIMITS: KeyTable = closed(
-    "What one component may use.",
-    &[
-        key("memory", Size(1, 4 << 30), Value("256MiB"), "Linear memory."),
-        key("cpu", Time, Value("2s"), "Processor time of one call."),
-        key("wall", Time, Value("10s"), "Elapsed time of one call."),
-        key("returned", BYTES, Value("16MiB"), "Size of the result of one call."),
-    ],
-);
-
-/// `grants` of a component.
-pub(crate) const GRANTS: KeyTable = closed(
-    "What a component that publishes may reach.",
-    &[
-        key(
-            "connect",
-            LIST,
-            Value("[]"),
-            "Targets besides the host and port of its URL: HOST:PORT, ADDRESS:PORT or ADDRESS/BITS:PORT, \
-             with IPv6 in square brackets.",
-        ),
-        key(
-            "service_credentials",
-            Truth,
-            Depends("true for `gnocchi`"),
-            "Whether its options get the credentials of the cloud (`service_credentials`).",
-        ),
     ],
 );
 

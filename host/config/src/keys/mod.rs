@@ -4,6 +4,7 @@
 //! [`settings`](fn@crate::settings) the list of effective values, and `docs/reference/options.md` prints it.
 
 mod collector;
+mod component;
 mod host;
 mod openstack;
 mod pipeline;
@@ -12,9 +13,10 @@ mod schema;
 mod tests;
 
 pub(crate) use collector::{API, AUDIT, BROKER, CLASS, COLLECTOR, COMMIT, KEEP, SECRET};
+pub(crate) use component::{COMPONENT, GRANTS, LIMITS};
 pub(crate) use host::{
-    AMQP, AMQP_TLS, CACHE, CODE_KEY, COMPONENT, COMPONENTS, CONTROL, GRANTS, HOST, LIBVIRT, LIMITS,
-    LISTEN_TLS, MESSAGE, POLLING, PROMETHEUS, REGISTRY, SIGNATURES, STORE, TELEMETRY, TOTALS,
+    AMQP, AMQP_TLS, CACHE, CODE_KEY, COMPONENTS, CONTROL, HOST, LIBVIRT, LISTEN_TLS, MESSAGE,
+    POLLING, PROMETHEUS, REGISTRY, SIGNATURES, STORE, TELEMETRY, TOTALS,
 };
 pub(crate) use openstack::{CREDENTIALS, DISCOVERY};
 pub(crate) use pipeline::{PIPELINE, POLLING_FILE, SINK, SOURCE, TRANSFORMER};

@@ -346,7 +346,9 @@ pub(crate) struct RawTotals {
 #[serde(default)]
 pub(crate) struct RawComponent {
     pub(crate) from: Field<Scalar>,
+    pub(crate) shadow: Field<Scalar>,
     pub(crate) limits: Field<RawLimits>,
+    pub(crate) shadow_limits: Field<RawLimits>,
     pub(crate) on_error: Field<Scalar>,
     pub(crate) on_state_mismatch: Field<Scalar>,
     pub(crate) grants: Field<RawGrants>,

@@ -15,8 +15,9 @@ use super::ledger_json::ledger_json;
 use super::plan::short_digest;
 use super::queries;
 use super::reload_history::ReloadHistory;
-use super::reload_request::{ReloadReport, ReloadRequest};
-use super::{explain, tap};
+use super::reload_request::{ReloadKind, ReloadReport, ReloadRequest};
+use super::shadow_list::ShadowList;
+use super::{explain, shadows, tap};
 use crate::control::{ControlReply, Request, Response};
 use nephometer_config::AgentSpec;
 use nephometer_libvirt::hypervisor::Hypervisor;
@@ -43,6 +44,7 @@ pub(super) struct AdminResources {
     /// agent's own state.
     pub(super) view: Option<(Arc<View>, Arc<ViewFeed>)>,
     pub(super) taps: Taps,
+    pub(super) shadows: ShadowList,
     /// The configuration that is in effect.
     pub(super) spec: watch::Sender<Arc<AgentSpec>>,
 }
@@ -107,7 +109,16 @@ impl AdminService {
         match request {
             Request::Status => Response::ok(self.status()),
             Request::ComponentStatus => Response::ok(self.component_status()),
-            Request::Reload { plan } => self.reload(plan).await,
+            Request::Reload { plan } => {
+                self.reload(if plan { ReloadKind::Plan } else { ReloadKind::Apply }).await
+            }
+            Request::ComponentShadow { component } => {
+                Response::ok(self.shadows(component.as_deref()))
+            }
+            Request::ComponentPromote { component, undo } => {
+                let change = if undo { ReloadKind::Demote } else { ReloadKind::Promote };
+                self.reload(change(component)).await
+            }
             Request::Page => {
                 let PageAccess { token, addresses } = &self.resources.page;
                 Response::ok(json!({ "addresses": addresses, "token": token }))
@@ -182,6 +193,7 @@ impl AdminService {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "sinks": sinks,
+            "shadows": self.resources.shadows.all().iter().map(|one| shadows::summary(one)).collect::<Value>(),
             "last_reload": {
                 "changes": last_reload.changes,
                 "problems": last_reload.problems,
@@ -191,6 +203,13 @@ impl AdminService {
             "ledger": ledger_json(&self.ledger),
             "ledger_text": self.ledger.to_string(),
         })
+    }
+
+    /// What the shadows have found, of one component or of all.
+    fn shadows(&self, component: Option<&str>) -> Value {
+        let all = self.resources.shadows.all();
+        let asked = all.iter().filter(|one| component.is_none_or(|name| *one.component == *name));
+        asked.map(|one| shadows::full(one, &self.components)).collect()
     }
 
     fn libvirt_load(&self) -> Option<Value> {
@@ -236,10 +255,10 @@ impl AdminService {
         Value::Array(entries.collect())
     }
 
-    async fn reload(&self, plan: bool) -> Response {
+    async fn reload(&self, kind: ReloadKind) -> Response {
         let (reply, report) = oneshot::channel();
         let shutting_down = || Response::failed("the agent is shutting down".to_owned());
-        if self.reload_requests.send(ReloadRequest { plan, reply }).await.is_err() {
+        if self.reload_requests.send(ReloadRequest { kind, reply }).await.is_err() {
             return shutting_down();
         }
         match report.await {

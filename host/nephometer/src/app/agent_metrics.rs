@@ -3,8 +3,7 @@
 //! Labels are names of the configuration (sources, sinks, publishers, components) and fixed words, never
 //! a domain or a resource: their number does not grow with the guests.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,13 @@ use super::admin::AdminService;
 use super::plan::short_digest;
 use super::process::ProcessNumbers;
 use super::reload_history::ReloadHistory;
+use super::running::running_components;
 use nephometer_metrics::FamilyKind::{Counter, Gauge, Histogram};
 use nephometer_metrics::{Exposition, TextFormat};
-use nephometer_pipeline::SinkState;
+use nephometer_pipeline::{ShadowProgress, ShadowState, SinkState};
 use nephometer_store::SpoolSummary;
 use nephometer_telemetry::{CYCLE_SECONDS, DELIVERY_SECONDS, LedgerSink};
-use nephometer_wasm::{ComponentHost, ComponentStats, ListedComponent};
+use nephometer_wasm::ComponentStats;
 
 /// How long an exposition is used again. Making one reads `/proc` and the store: however many scrape, an
 /// agent makes ten a second.
@@ -63,6 +63,7 @@ pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> Byte
     publishers(&mut out, &sinks);
     states(&mut out, admin);
     components(&mut out, admin);
+    shadows(&mut out, admin);
     spool(&mut out, spools.as_deref().unwrap_or_default());
     let readable = u8::from(spools.is_ok()).to_string();
     one(&mut out, "store_readable", "Whether the store can be read.", readable);
@@ -276,14 +277,32 @@ fn states(out: &mut Exposition, admin: &AdminService) {
     family(out, ("sink_rollbacks", Counter), "Returns to the chain before.", rollbacks);
 }
 
-/// The components with their counters. While one replaces another at its place, only the newer one.
-pub(crate) fn running_components(host: &ComponentHost) -> Vec<ListedComponent> {
-    let mut listed = host.list_components();
-    let mut seen = HashSet::new();
-    listed.reverse();
-    listed.retain(|one| seen.insert((Arc::clone(&one.location), Arc::clone(&one.component))));
-    listed.sort_by(|one, other| one.location.cmp(&other.location));
-    listed
+/// A family of numbers of shadows: name, help, and the number.
+type ShadowFamily = (&'static str, &'static str, fn(&ShadowProgress) -> u64);
+
+const SHADOWS: [ShadowFamily; 4] = [
+    ("shadow_samples", "Samples of the live component that were compared.", |one| one.samples),
+    ("shadow_samples_differing", "Samples that are not the same in both.", |one| one.differing),
+    ("shadow_batches_missed", "Batches that the shadow did not get.", |one| one.missed_batches),
+    ("shadow_failures", "Calls that ended an instance of the shadow.", |one| one.failures),
+];
+
+fn shadows(out: &mut Exposition, admin: &AdminService) {
+    let all: Vec<_> = admin.resources.shadows.all();
+    let all: Vec<_> =
+        all.iter().map(|one| (one.place(), &*one.component, one.report.progress())).collect();
+    for (name, help, value) in SHADOWS {
+        let rows = all.iter().map(|(place, component, progress)| {
+            let labels = vec![("place", place.as_str()), ("component", *component)];
+            (labels, value(progress).to_string())
+        });
+        family(out, (name, Counter), help, rows);
+    }
+    let running = all.iter().map(|(place, component, progress)| {
+        let labels = vec![("place", place.as_str()), ("component", *component)];
+        (labels, u8::from(progress.state == ShadowState::Comparing).to_string())
+    });
+    family(out, ("shadow_comparing", Gauge), "1 while the shadow compares.", running);
 }
 
 fn components(out: &mut Exposition, admin: &AdminService) {

@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, watch};
 use super::admin::{AdminResources, AdminService, PageAccess};
 use super::factory::{ComponentProblem, Factory, message_form};
 use super::listeners::Listeners;
+use super::shadow_list::ShadowList;
+use super::shadows::Promotions;
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
 use super::supply::{Supply, provisions};
@@ -59,8 +61,7 @@ impl App {
         let store = open_store(&spec, &options)?;
         let clock = Clock::start();
         let hypervisor = hypervisor::open(&spec.libvirt.uri, &spec.libvirt, clock)?;
-        let components =
-            ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+        let components = component_host(&mut spec, options.store).await?;
         let factory = factory(&spec, &hypervisor, &components, &store, options.transform);
         factory.ledger.restore(store.accounts()?);
         factory.set_bounds(&spec.store, &spec.components);
@@ -131,6 +132,20 @@ async fn provide(spec: &mut AgentSpec, options: &Options) {
     spec.components.provided = provisions(spec);
 }
 
+/// Starts the component host, with promoted shadows in the place of their components. Commands without
+/// the agent's store have no promotions.
+async fn component_host(spec: &mut AgentSpec, has_store: bool) -> Result<ComponentHost, AppError> {
+    let components =
+        ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
+    if has_store {
+        let mut promotions = Promotions::open(Some(&spec.store.path));
+        let over = promotions.apply(&components, spec).await;
+        promotions.end(&over);
+        components.set_spec(&spec.components).await;
+    }
+    Ok(components)
+}
+
 /// Commands that only look at the agent answer nobody.
 fn control_server(
     spec: &AgentSpec,
@@ -165,6 +180,7 @@ fn admin_resources(
         gaps: store.gaps(),
         identity: store.identity(),
         taps: factory.taps.clone(),
+        shadows: factory.shadows.clone(),
         spec: watch::Sender::new(Arc::new(spec.clone())),
         page: PageAccess { token, addresses: page_addresses(spec) },
     })
@@ -248,6 +264,7 @@ fn factory(
         states: StateBudget::new(0),
         rotation: Rotation::new(message_form(spec)),
         taps: Taps::default(),
+        shadows: ShadowList::default(),
         transform,
     }
 }

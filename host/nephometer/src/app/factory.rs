@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use super::catalog::KeystoneCatalog;
+use super::shadow_list::ShadowList;
 use nephometer_config::{
     AgentSpec, ComponentSpec, ComponentsSpec, Location, PublisherSpec, PublisherTarget, SinkSpec,
     StoreSpec, TransformerSpec,
@@ -78,6 +79,8 @@ pub(super) struct Factory {
     pub(super) rotation: Rotation,
     /// Where people look at the samples of all sinks.
     pub(super) taps: Taps,
+    /// The shadows beside them.
+    pub(super) shadows: ShadowList,
     /// Whether sinks get their transformers.
     pub(super) transform: bool,
 }
@@ -267,8 +270,9 @@ pub(super) fn message_form(agent: &AgentSpec) -> MessageForm {
     }
 }
 
-fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
-    agent.components.by_name.get(name).cloned().unwrap_or_default()
+/// The settings of a component, without its shadow: that changes nothing of it.
+pub(super) fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
+    ComponentSpec { shadow: None, ..agent.components.settings(name) }
 }
 
 /// At their options, problems with these.

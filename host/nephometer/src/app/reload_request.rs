@@ -2,10 +2,22 @@
 
 use tokio::sync::oneshot;
 
+/// What a user requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ReloadKind {
+    /// Apply what has changed.
+    Apply,
+    /// Only report what would change.
+    Plan,
+    /// Run this component with the code of its shadow.
+    Promote(String),
+    /// Run this component as configured again.
+    Demote(String),
+}
+
 /// A reload that a user requested over the control socket.
 pub(super) struct ReloadRequest {
-    /// Only report what would change.
-    pub(super) plan: bool,
+    pub(super) kind: ReloadKind,
     pub(super) reply: oneshot::Sender<ReloadReport>,
 }
 

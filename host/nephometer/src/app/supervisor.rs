@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::factory::{Factory, TransformerKey, join_lines};
+use super::factory::{Factory, TransformerKey, component, join_lines};
 use super::inspections::Inspections;
 use super::plan;
 use super::refusals::Refusals;
 use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadReport, ReloadRequest};
 use super::rotation;
+use super::shadows::{Promotions, Shadows};
 use super::sources::{sources_of, watched_paths};
 use super::supply::{Supply, provisions};
 use super::swap::{dry_run, swap};
@@ -39,7 +40,7 @@ pub(super) enum Change {
 
 /// Why a reload is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+pub(super) enum Cause {
     /// Files changed. Refused transformers are tried again only if they differ.
     Files,
     /// A user requested it.
@@ -60,13 +61,15 @@ impl Cause {
 
 /// Reloads a running agent.
 pub(super) struct Supervisor {
-    factory: Arc<Factory>,
+    pub(super) factory: Arc<Factory>,
     journal: Journal,
-    spec: AgentSpec,
+    pub(super) spec: AgentSpec,
     sinks: Vec<(Arc<str>, SinkHandle)>,
     reload: Reload,
     /// The running transformers, by sink.
-    running: HashMap<Arc<str>, Vec<TransformerKey>>,
+    pub(super) running: HashMap<Arc<str>, Vec<TransformerKey>>,
+    pub(super) promotions: Promotions,
+    shadows: Shadows,
     refusals: Refusals,
     supply: Supply,
     inspections: Inspections,
@@ -96,7 +99,21 @@ impl Supervisor {
     ) -> Self {
         let (running, refusals) = (HashMap::new(), Refusals::default());
         let (supply, inspections) = (Supply::default(), Inspections::default());
-        Self { factory, journal, spec, sinks, reload, running, refusals, supply, inspections }
+        let store = factory.streams.as_ref().map(|_| &*spec.store.path);
+        let (promotions, shadows) = (Promotions::open(store), Shadows::default());
+        Self {
+            factory,
+            journal,
+            spec,
+            sinks,
+            reload,
+            running,
+            promotions,
+            shadows,
+            refusals,
+            supply,
+            inspections,
+        }
     }
 
     /// Runs until it is dropped.
@@ -104,6 +121,7 @@ impl Supervisor {
         let mut files = FileWatcher::new(watched_paths(&self.spec, &self.reload.files));
         self.build_pending_sinks().await;
         self.inspect_running().await;
+        self.sync_shadows().await;
         self.supply.start(&self.spec, false);
         loop {
             // A reload may have named other files with secrets.
@@ -111,11 +129,11 @@ impl Supervisor {
             let cause = tokio::select! {
                 Some(sink_event) = channels.sink_events.recv() => {
                     self.record_rollback(sink_event);
+                    self.sync_shadows().await;
                     continue;
                 }
                 Some(request) = channels.reload_requests.recv() => {
-                    let cause = if request.plan { Cause::Plan } else { Cause::Requested };
-                    let report = self.reload_and_log(cause, &channels).await;
+                    let report = self.handle_request(request.kind, &channels).await;
                     // The client may have disconnected; the log has the report.
                     drop(request.reply.send(report));
                     continue;
@@ -133,6 +151,11 @@ impl Supervisor {
     async fn inspect_running(&mut self) {
         let running = self.running.values().flatten();
         self.inspections.remember(&self.factory.components, running).await;
+    }
+
+    async fn sync_shadows(&mut self) {
+        let (sinks, running) = (&self.sinks, &self.running);
+        self.shadows.sync(&self.factory, &self.spec, sinks, running).await;
     }
 
     /// Records the running transformers, and builds those that the start has left out.
@@ -189,15 +212,16 @@ impl Supervisor {
     fn record_rollback(&mut self, sink_event: SinkEvent) {
         let SinkEvent::RolledBack { sink, restored, .. } = sink_event;
         let Some(failed) = self.running.remove(&sink) else { return };
-        let keys = restored.into_iter().map(|identity: Identity| {
-            let spec = self.spec.components.by_name.get(&*identity.component);
-            TransformerKey { spec: spec.cloned().unwrap_or_default(), identity }
+        self.forget_promotions(&failed);
+        let keys = restored.into_iter().map(|identity: Identity| TransformerKey {
+            spec: component(&self.spec, &identity.component),
+            identity,
         });
         self.running.insert(Arc::clone(&sink), keys.collect());
         self.refusals.refuse(&sink, failed);
     }
 
-    async fn reload_and_log(
+    pub(super) async fn reload_and_log(
         &mut self,
         cause: Cause,
         channels: &SupervisorChannels,
@@ -215,6 +239,7 @@ impl Supervisor {
             if !report.changes.is_empty() {
                 events::applied(&report.changes.join("; "));
             }
+            self.sync_shadows().await;
             channels.history.add(cause.as_str(), report.clone());
             channels.in_effect.send_replace(Arc::new(self.spec.clone()));
             channels.service.reloaded();
@@ -237,6 +262,10 @@ impl Supervisor {
         self.supply.start(&new, cause == Cause::Files);
         self.supply.first_attempt().await;
         new.components.provided = provisions(&new);
+        let over = self.promotions.apply(&self.factory.components, &mut new).await;
+        if cause != Cause::Plan {
+            self.promotions.end(&over);
+        }
         self.compare(&new, &mut report);
         if cause != Cause::Plan {
             // First, because a sink may wait for a broker that refuses the old credentials.

@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use nephometer_config::{
-    AgentSpec, ComponentOrigin, ComponentsSpec, ContentDigest, Provision, SignaturesSpec,
+    AgentSpec, ComponentOrigin, ComponentsSpec, ContentDigest, Provision, ShadowSource,
+    SignaturesSpec, live_name, shadow_name,
 };
 use nephometer_model::Bound;
 use nephometer_registry::{
@@ -24,6 +25,10 @@ use nephometer_telemetry::events::registry as events;
 
 /// The first and the longest delay before registries are asked again.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
+
+/// Why a file cannot be the shadow of a component that needs a signature.
+const UNSIGNED: &str = "components.signatures requires a signature, which a file cannot have; name a \
+    component in a registry as its shadow, or list it in allow_unsigned";
 
 /// Why a component from a registry cannot be used now.
 #[derive(Debug, Error)]
@@ -55,7 +60,8 @@ pub(crate) struct SuppliedComponent {
     pub(crate) key: Option<String>,
 }
 
-/// A component on disk, if it may be used.
+/// A component on disk, if it may be used. The shadow of a component is a version of it, and is kept
+/// beside the others.
 ///
 /// # Errors
 /// With the reason and the remedy.
@@ -65,7 +71,7 @@ pub(crate) fn supplied(
     origin: &ComponentOrigin,
     signatures: &SignaturesSpec,
 ) -> Result<SuppliedComponent, SupplyError> {
-    let reference = origin.reference.to_string();
+    let (reference, name) = (origin.reference.to_string(), live_name(name));
     let Some(digest) = origin.digest() else { return Err(SupplyError::Unresolved(reference)) };
     let Some(file) = store.find(name, digest) else { return Err(SupplyError::Absent(reference)) };
     match verify(name, digest, &file.signatures, signatures) {
@@ -74,25 +80,26 @@ pub(crate) fn supplied(
     }
 }
 
-/// What the components with `from` are now, from disk alone.
+/// What the components with `from`, and all shadows, are now, from disk alone.
 pub(crate) fn provisions(spec: &AgentSpec) -> BTreeMap<String, Provision> {
     let store = PulledStore::new(&spec.cache);
-    let provision = |name: &str, origin: &ComponentOrigin| match supplied(
-        &store,
-        name,
-        origin,
-        &spec.components.signatures,
-    ) {
-        Ok(found) => Provision::File { path: found.file.path, digest: found.file.content },
-        Err(error) => Provision::Missing(Chain(&error).to_string()),
-    };
-    origins(&spec.components)
-        .map(|(name, origin)| (name.clone(), provision(name, origin)))
-        .collect()
-}
-
-fn origins(spec: &ComponentsSpec) -> impl Iterator<Item = (&String, &ComponentOrigin)> {
-    spec.by_name.iter().filter_map(|(name, spec)| Some((name, spec.from.as_ref()?)))
+    let signatures = &spec.components.signatures;
+    let from_registries = spec.components.origins().map(|(name, origin)| {
+        let provision = match supplied(&store, &name, origin, signatures) {
+            Ok(found) => Provision::File { path: found.file.path, digest: found.file.content },
+            Err(error) => Provision::Missing(Chain(&error).to_string()),
+        };
+        (name, provision)
+    });
+    let files = spec.components.by_name.iter().filter_map(|(name, spec)| {
+        let ShadowSource::File(path) = &spec.shadow.as_ref()?.source else { return None };
+        let provision = match signatures.requires(name, false) {
+            true => Provision::Missing(UNSIGNED.to_owned()),
+            false => Provision::Local(path.clone()),
+        };
+        Some((shadow_name(name), provision))
+    });
+    from_registries.chain(files).collect()
 }
 
 /// Pulls a component at a digest into the folder and verifies it. What is here already gets the
@@ -108,7 +115,7 @@ pub(crate) async fn pull(
 ) -> Result<SuppliedComponent, SupplyError> {
     let reference = origin.reference.at(digest);
     let store = work.store.clone();
-    let here = store.find(name, digest).filter(PulledComponent::is_intact);
+    let here = store.find(live_name(name), digest).filter(PulledComponent::is_intact);
     let kept = match here {
         Some(file) => {
             let signatures = work.registries.signatures(&reference, digest).await?;
@@ -116,7 +123,7 @@ pub(crate) async fn pull(
         }
         None => {
             let fetched = work.registries.pull(&reference).await?;
-            let name = name.to_owned();
+            let name = live_name(name).to_owned();
             blocking(move || store.keep(&name, &fetched).map(drop)).await
         }
     };
@@ -181,7 +188,7 @@ impl Supply {
     pub(super) fn start(&mut self, spec: &AgentSpec, waits: bool) {
         let same = self.wanted.as_ref().is_some_and(|wanted| {
             let new = &spec.components;
-            origins(wanted).eq(origins(new))
+            wanted.origins().eq(new.origins())
                 && (&wanted.registries, &wanted.signatures) == (&new.registries, &new.signatures)
         });
         if waits && same && self.task.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -219,11 +226,11 @@ impl Supply {
 
 /// What is not here, or not accepted with the signatures that are here.
 fn missing(work: &PullWork, spec: &ComponentsSpec) -> Vec<Missing> {
-    let lacking = |(name, origin): (&String, &ComponentOrigin)| {
-        let found = supplied(&work.store, name, origin, &work.signatures);
-        found.is_err().then(|| Some((name.clone(), origin.clone(), origin.digest()?)))?
+    let lacking = |(name, origin): (String, &ComponentOrigin)| {
+        let found = supplied(&work.store, &name, origin, &work.signatures);
+        found.is_err().then(|| Some((name, origin.clone(), origin.digest()?)))?
     };
-    origins(spec).filter_map(lacking).collect()
+    spec.origins().filter_map(lacking).collect()
 }
 
 /// Tries until everything is here.

@@ -93,6 +93,9 @@ impl Status {
                 writeln!(out, "  {}", output::paragraph(reason))?;
             }
         }
+        for shadow in list(&answer["shadows"]) {
+            writeln!(out, "{}", shadow_line(shadow))?;
+        }
         if let Some(calls) = answer["libvirt"]["calls"].as_u64() {
             let number = |key: &str| answer["libvirt"][key].as_f64().unwrap_or_default();
             let share = 100.0 * number("busy_seconds") / number("seconds").max(1e-9);
@@ -180,6 +183,39 @@ impl ComponentStatus {
     }
 }
 
+/// A shadow in one line.
+pub(super) fn shadow_line(shadow: &Value) -> String {
+    let mut line = format!(
+        "shadow of {}@{} in sink {}/{}: {}@{}, {}; {} samples compared, {} differ",
+        text(&shadow["component"]),
+        text(&shadow["live_digest"]),
+        text(&shadow["sink"]),
+        shadow["transformer"],
+        text(&shadow["shadow"]),
+        shadow["digest"].as_str().map_or("none".to_owned(), clean),
+        text(&shadow["state"]),
+        shadow["samples"],
+        shadow["differing"],
+    );
+    let gaps = [
+        ("missed_batches", "batches missed"),
+        ("failures", "failures"),
+        ("skipped", "samples on which the live one failed"),
+    ];
+    let gaps = gaps.into_iter().filter(|(key, _)| shadow[key] != 0);
+    let mut gaps: Vec<String> = gaps.map(|(key, what)| format!("{} {what}", shadow[key])).collect();
+    if shadow["without_state"] == true {
+        gaps.push("it began without the state".to_owned());
+    }
+    if !gaps.is_empty() {
+        line += &format!("; incomplete: {}", gaps.join(", "));
+    }
+    if let Some(reason) = shadow["reason"].as_str() {
+        line += &format!("\n  {}", output::paragraph(reason));
+    }
+    line
+}
+
 /// The most important numbers of a component; `--json` has all.
 fn component_row(instance: &Value) -> [String; 11] {
     let number = |key: &str| instance[key].to_string();
@@ -200,7 +236,11 @@ fn component_row(instance: &Value) -> [String; 11] {
 }
 
 /// Prints the lines of a reload report, each behind a prefix.
-fn print_report(out: &mut impl Write, prefix: &str, report: &Value) -> std::io::Result<()> {
+pub(super) fn print_report(
+    out: &mut impl Write,
+    prefix: &str,
+    report: &Value,
+) -> std::io::Result<()> {
     for change in list(&report["changes"]) {
         writeln!(out, "{prefix}{}", paragraph(change))?;
     }

@@ -39,6 +39,8 @@ pub(super) enum Component {
     Sign(component_registry::Sign),
     NewKey(component_registry::NewKey),
     Status(super::ask::ComponentStatus),
+    Shadow(super::component_shadow::ShadowCommand),
+    Promote(super::component_shadow::Promote),
 }
 
 impl Component {
@@ -64,6 +66,8 @@ impl Component {
             Self::Sign(sign) => sign.execute(),
             Self::NewKey(key) => key.execute(),
             Self::Status(status) => status.execute(),
+            Self::Shadow(shadow) => shadow.execute(),
+            Self::Promote(promote) => promote.execute(),
         }
     }
 }

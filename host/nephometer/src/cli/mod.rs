@@ -15,6 +15,7 @@ mod component_check;
 #[cfg(feature = "authors")]
 mod component_new;
 mod component_registry;
+mod component_shadow;
 #[cfg(feature = "authors")]
 mod component_test;
 mod config_show;

@@ -38,6 +38,19 @@ pub enum Request {
         /// Only report what would change.
         plan: bool,
     },
+    /// What shadows have found, with costs.
+    ComponentShadow {
+        /// Only those of this component.
+        component: Option<String>,
+    },
+    /// Run a component with the code of its shadow from now on; the answer is that of `reload`.
+    ComponentPromote {
+        /// The component.
+        component: String,
+        /// Run it as configured again.
+        #[serde(default)]
+        undo: bool,
+    },
     /// The addresses of the agent's page, and the token that opens it.
     Page,
     /// List the domains that were polled, those with missing values first: at most 200 of `all`, which

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::history::History;
 use super::journaled_batch::{DroppedSamples, FailureAction, JournaledBatch};
+use super::observers::Observers;
 use super::sample_ids::SampleIds;
 use super::tally::{Tally, absorbed};
 use super::{Identity, SampleList, StateBudget, TransformError, Transformed, Transformer};
@@ -60,10 +61,7 @@ pub struct Chain {
     pub(super) recycled: Option<Instant>,
     /// Bounds the saved states of all chains.
     pub(super) budget: Arc<StateBudget>,
-    /// Where people look at the samples.
-    taps: Taps,
-    /// What the current batch has become so far, for the taps.
-    passages: Vec<Passage>,
+    pub(super) observers: Observers,
 }
 
 /// A transformer of the chain with its counters.
@@ -117,15 +115,14 @@ impl Chain {
         let slots = (0..).zip(transformers).map(slot).collect();
         let (sink, dropped) = (Arc::clone(sink), Vec::new());
         let budget = StateBudget::new(Bound::TotalStates.most());
-        let (needs_recovery, recycled) = (false, None);
-        let (taps, passages) = (Taps::default(), Vec::new());
-        Self { sink, slots, history, needs_recovery, dropped, recycled, budget, taps, passages }
+        let (needs_recovery, recycled, observers) = (false, None, Observers::default());
+        Self { sink, slots, history, needs_recovery, dropped, recycled, budget, observers }
     }
 
     /// Shows its samples to these taps.
     #[must_use]
     pub fn with_taps(mut self, taps: &Taps) -> Self {
-        self.taps = taps.clone();
+        self.observers.taps = taps.clone();
         self
     }
 
@@ -180,7 +177,7 @@ impl Chain {
         if self.slots.is_empty() {
             self.history = History::new(journaled.offset, Vec::new());
             self.note(RunMode::Live, TapPoint::Before, PassOutcome::Transformed, &journaled.batch);
-            self.taps.offer(mem::take(&mut self.passages));
+            self.observers.show();
             let samples = SampleList::Batch(journaled.batch);
             return Ok(Some(samples).filter(|samples| !samples.is_empty()).into_iter().collect());
         }
@@ -232,7 +229,7 @@ impl Chain {
             slot.ids.commit();
             mem::take(&mut slot.tally).add_to(&slot.count);
         }
-        self.taps.offer(mem::take(&mut self.passages));
+        self.observers.show_injected();
         self.needs_recovery = false;
         Ok(samples)
     }
@@ -280,7 +277,7 @@ impl Chain {
     fn begin(&mut self) {
         self.needs_recovery = true;
         self.dropped.clear();
-        self.passages.clear();
+        self.observers.begin();
         for slot in &mut self.slots {
             slot.ids.roll_back();
             slot.tally = Tally::default();
@@ -465,7 +462,7 @@ impl Chain {
         };
         let (sink, is_output) = (Some(Arc::clone(&self.sink)), next == self.slots.len());
         let batch = Arc::clone(batch);
-        self.passages.push(Passage { point, sink, component, outcome, is_output, batch });
+        self.observers.note(Passage { point, sink, component, outcome, is_output, batch });
     }
 
     /// Counts a batch that succeeded, and appends it to the history.
@@ -477,7 +474,9 @@ impl Chain {
                 tally.add_to(&slot.count);
             }
         }
-        self.taps.offer(mem::take(&mut self.passages));
+        if mode == RunMode::Live {
+            self.observers.show_flushed(&journaled, |index| self.slots[index].down);
+        }
         let forgotten = self.history.push(journaled);
         if forgotten > 0 {
             events::component::recovery_history_truncated(&self.sink, forgotten);

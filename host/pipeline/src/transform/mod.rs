@@ -9,9 +9,11 @@ mod chain;
 mod component;
 mod history;
 mod journaled_batch;
+mod observers;
 mod recovery;
 mod sample_ids;
 mod samples;
+mod shadow_feed;
 mod state_budget;
 #[cfg(test)]
 pub(crate) mod summing_transformer;
@@ -28,6 +30,9 @@ pub use component::ComponentTransformer;
 pub use journaled_batch::{AppliedAction, FailureAction, JournaledBatch};
 pub use nephometer_wasm::{State, Transformed};
 pub use samples::SampleList;
+#[cfg(test)]
+pub(crate) use shadow_feed::ShadowQueue;
+pub(crate) use shadow_feed::{MissedBatches, ShadowBatch, ShadowCall, ShadowFeed};
 pub use state_budget::StateBudget;
 
 use nephometer_model::{Batch, Moment, Sample};

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::chain::{Chain, ChainError, RunMode, TransformerFailure};
 use super::history::History;
 use super::journaled_batch::JournaledBatch;
+use super::shadow_feed::ShadowFeed;
 use super::tally::Tally;
-use super::{State, TransformError};
+use super::{Identity, State, TransformError};
 use nephometer_model::Offset;
 use nephometer_telemetry::events;
 
@@ -108,6 +109,28 @@ impl Chain {
         for (own, other) in self.slots.iter_mut().zip(&mut other.slots) {
             mem::swap(&mut own.ids, &mut other.ids);
         }
+        self.observers.shadows.inherit(&mut other.observers.shadows);
+    }
+
+    /// Saves the states and attaches a shadow to the transformer `live`: it gets the state of that one,
+    /// and all later batches through `feed`.
+    ///
+    /// # Errors
+    /// If another transformer runs there, or the state cannot be saved now.
+    pub(crate) async fn attach_shadow(
+        &mut self,
+        live: &Identity,
+        feed: ShadowFeed,
+    ) -> Result<Option<State>, String> {
+        let index = feed.index;
+        if self.slots.get(index).is_none_or(|slot| slot.transformer.identity() != *live) {
+            return Err("the live component is being replaced".to_owned());
+        }
+        if !self.save_if_consistent().await {
+            return Err("the state of the live component cannot be saved now".to_owned());
+        }
+        self.observers.shadows.attach(feed);
+        Ok(self.history.state(index).cloned())
     }
 
     /// Saves unless a transformer is in the middle of a batch. Returns whether it was saved.

@@ -126,22 +126,23 @@ impl Transformer for SummingTransformer {
     }
 }
 
+pub(crate) fn transformer(control: &TestControl) -> Box<dyn Transformer> {
+    let TestControl { failures, flush_failures, received, memory, rebuilt } = control.clone();
+    Box::new(SummingTransformer {
+        sum: 0.0,
+        poison: POISON,
+        failures,
+        flush_failures,
+        received,
+        memory,
+        rebuilt,
+        alive: true,
+    })
+}
+
 pub(crate) fn chain(controls: &[TestControl]) -> (Chain, Vec<Arc<TransformerCount>>) {
     let counts: Vec<Arc<TransformerCount>> = controls.iter().map(|_| Arc::default()).collect();
-    let transformers = controls.iter().zip(&counts).map(|(control, count)| {
-        let TestControl { failures, flush_failures, received, memory, rebuilt } = control.clone();
-        let transformer = SummingTransformer {
-            sum: 0.0,
-            poison: POISON,
-            failures,
-            flush_failures,
-            received,
-            memory,
-            rebuilt,
-            alive: true,
-        };
-        (Box::new(transformer) as Box<dyn Transformer>, Arc::clone(count))
-    });
+    let transformers = controls.iter().map(transformer).zip(counts.iter().cloned());
     let host_id = HostId(Uuid::from_u128(1));
     (Chain::new(&Arc::from("sink"), host_id, transformers.collect()), counts)
 }

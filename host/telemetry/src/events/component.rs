@@ -42,6 +42,16 @@ pub fn failed(sink: &str, component: &str, reason: &str) {
     tracing::warn!(sink, component, reason, "component failed");
 }
 
+/// The shadow of a component failed; nothing depends on it.
+pub fn shadow_failed(sink: &str, component: &str, reason: &str) {
+    tracing::warn!(sink, component, reason, "component shadow failed");
+}
+
+/// The shadow of a component does not run any more.
+pub fn shadow_stopped(sink: &str, component: &str, reason: &str) {
+    tracing::warn!(sink, component, reason, "component shadow stopped");
+}
+
 /// All instances of a chain were created again and have replayed the batches since their last save.
 pub fn recovered(sink: &str, batches: usize) {
     tracing::info!(sink, batches, "chain recovered");

@@ -1,6 +1,7 @@
 //! Events of reloads: what was replaced while the agent runs, and what was not.
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use super::precise_ms;
@@ -45,4 +46,14 @@ pub fn state_reset(sink: &str, component: &str, reason: &str) {
 /// A reload was applied; `changes` lists the differences.
 pub fn applied(changes: &str) {
     tracing::info!(changes, "reload applied");
+}
+
+/// The list of promoted shadows cannot be read: components run as they are configured.
+pub fn promotions_unreadable(path: &Path, reason: &str) {
+    tracing::error!(path = %path.display(), reason, "promotions unreadable");
+}
+
+/// The configuration has another version of a component than the one that its shadow had replaced.
+pub fn promotion_over(component: &str) {
+    tracing::info!(component, "promotion over");
 }

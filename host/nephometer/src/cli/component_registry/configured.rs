@@ -1,4 +1,4 @@
-//! The components with `from` of a configuration, and its lock file.
+//! The components with `from` of a configuration, shadows from registries, and its lock file.
 
 use std::fs;
 use std::io::Write as _;
@@ -20,7 +20,8 @@ pub(super) struct Configured {
     lock: Option<PathBuf>,
 }
 
-/// A component with `from`.
+/// A component with `from`, or the shadow of one.
+#[derive(Clone)]
 pub(super) struct ConfiguredComponent {
     pub(super) name: String,
     pub(super) origin: ComponentOrigin,
@@ -35,16 +36,16 @@ impl Configured {
 
     /// The components of these names; all if there are none.
     pub(super) fn components(&self, names: &[String]) -> Result<Vec<ConfiguredComponent>> {
-        let component = |name: &String| {
-            let spec = self.spec.components.by_name.get(name)?;
-            Some(ConfiguredComponent { name: name.clone(), origin: spec.from.clone()? })
-        };
+        let all = self.spec.components.origins();
+        let all = all.map(|(name, origin)| ConfiguredComponent { name, origin: origin.clone() });
         if names.is_empty() {
-            return Ok(self.spec.components.by_name.keys().filter_map(component).collect());
+            return Ok(all.collect());
         }
+        let all: Vec<ConfiguredComponent> = all.collect();
         let required = |name: &String| {
             let missing = || anyhow!("{name:?} has no `from` in components.by_name; set it first");
-            component(name).ok_or_else(missing).context(Failure::Usage)
+            let found = all.iter().find(|one| one.name == *name).cloned();
+            found.ok_or_else(missing).context(Failure::Usage)
         };
         names.iter().map(required).collect()
     }
@@ -66,10 +67,8 @@ impl Configured {
             lock.components.insert(name.clone(), locked);
         }
         // Entries of components that the configuration no longer has.
-        let has = |name: &String| {
-            self.spec.components.by_name.get(name).is_some_and(|spec| spec.from.is_some())
-        };
-        lock.components.retain(|name, _| has(name));
+        let names: Vec<String> = self.spec.components.origins().map(|(name, _)| name).collect();
+        lock.components.retain(|name, _| names.contains(name));
         write(path, &lock.text())
             .with_context(|| format!("{} cannot be written; run this as its owner", path.display()))
     }
