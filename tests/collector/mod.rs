@@ -33,6 +33,11 @@ fn stored(collector: &Collector) -> BTreeMap<String, Value> {
     all
 }
 
+/// The time of an answer, which has no zone.
+fn moment(value: &Value) -> jiff::Timestamp {
+    format!("{}Z", value.as_str().unwrap()).parse().unwrap()
+}
+
 fn publish(topic: &str, bodies: &[String]) {
     at_broker(broker().amqp_url(), async |channel| {
         for body in bodies {
