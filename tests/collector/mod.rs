@@ -5,6 +5,7 @@ mod api;
 mod client;
 mod closing;
 mod figures;
+mod gaps;
 mod keystone;
 mod kills;
 mod openapi;
