@@ -2,6 +2,7 @@
 //! disks; files; dead letters; its API and the command line.
 
 mod api;
+mod audit_page;
 mod client;
 mod closing;
 mod figures;
