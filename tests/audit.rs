@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::harness::{Agent, Collector, Ended, Lab, PATIENCE, api_of, eventually, request};
 
 /// A file of a real agent, with its messages.
-struct Recorded {
+pub(crate) struct Recorded {
     agent: Agent,
     /// The lines of each message, with its link.
-    messages: Vec<String>,
+    pub(crate) messages: Vec<String>,
 }
 
 /// Runs an agent for some cycles, as often as there are numbers, and kills it between.
-fn recorded(name: &str, cycles: &[usize]) -> Recorded {
+pub(crate) fn recorded(name: &str, cycles: &[usize]) -> Recorded {
     let agent = Agent::new(name).libvirt("sim://?domains=3&seed=5");
     let path = agent.folder.at("samples.ndjson");
     let agent = agent.everything_to(&[&format!("file://{}?json&provable", path.display())]);
@@ -49,7 +49,7 @@ fn record(message: &str, kind: &str) -> Option<Value> {
 }
 
 impl Recorded {
-    fn project(&self) -> String {
+    pub(crate) fn project(&self) -> String {
         let samples = self.messages.iter().filter(|one| one.contains("\"project_id\": \""));
         let line = samples.flat_map(|one| one.lines()).next().expect("a sample with a project");
         let sample: Value = serde_json::from_str(line).unwrap();
@@ -57,7 +57,7 @@ impl Recorded {
     }
 
     /// From the second to the last but one cycle.
-    fn times(&self) -> [String; 2] {
+    pub(crate) fn times(&self) -> [String; 2] {
         let cycles = self.messages.iter().filter_map(|one| record(one, "checkpoint"));
         let mut times: Vec<String> =
             cycles.map(|one| one["time"].as_str().unwrap().to_owned()).collect();
@@ -68,7 +68,7 @@ impl Recorded {
     }
 
     /// A collector that has imported these messages, and trusts the agent's keys.
-    fn collector(&self, name: &str, messages: &[String]) -> Collector {
+    pub(crate) fn collector(&self, name: &str, messages: &[String]) -> Collector {
         let collector = Collector::new(name);
         let lines = self.agent.execute(&["keys", "ls", "--trusted"]).code(0).stdout;
         assert!(lines.starts_with("compute-1 "), "{lines}");
@@ -87,7 +87,7 @@ fn audit(collector: &Collector, recorded: &Recorded, more: &[&str]) -> Ended {
     collector.execute(&[&asked[..], more].concat())
 }
 
-fn verified(collector: &Collector, file: &Path, more: &[&str]) -> Ended {
+pub(crate) fn verified(collector: &Collector, file: &Path, more: &[&str]) -> Ended {
     let keys = collector.folder.at("agents.pub");
     let (file, keys) = (file.to_str().unwrap(), keys.to_str().unwrap());
     collector.execute(&[&["audit", "verify", file, "--keys", keys][..], more].concat())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::stored;
+use super::{moment, stored};
 use crate::harness::{
     Agent, Collector, Consumer, Lab, PATIENCE, Running, api_of, broker, eventually, faketime,
     ndjson, request, scaled, text,
@@ -22,11 +22,6 @@ struct Fact {
     resource: String,
     time: jiff::Timestamp,
     volume: Option<f64>,
-}
-
-/// Microseconds since the epoch from a time without a zone.
-fn moment(value: &Value) -> jiff::Timestamp {
-    format!("{}Z", value.as_str().unwrap()).parse().unwrap()
 }
 
 /// What the agent has sent, by id: the file has it from a second publisher.
@@ -57,8 +52,7 @@ fn facts(samples: BTreeMap<String, Value>) -> BTreeMap<String, Fact> {
     facts.collect()
 }
 
-/// Lets the collector count the sums of all hours and days as if they were over, and returns them as
-/// the files have them: by meter, resource, length in seconds and start.
+/// Sums by meter, resource, length in seconds and start.
 type Sums = BTreeMap<(String, String, i64, i64), [f64; 4]>;
 
 const READ: &str = r#"
@@ -67,10 +61,21 @@ for path in pathlib.Path(sys.argv[1]).glob("????-??.*.db"):
     base = datetime.datetime.strptime(path.name[:7] + "+0000", "%Y-%m%z").timestamp()
     sql = ("SELECT m.name, r.resource_id, u.span, u.start, u.stale, u.row_count, u.sum, u.min, u.max FROM rollup u "
            "JOIN series s ON s.id = u.series JOIN meter m ON m.id = s.meter JOIN resource r ON r.id = s.resource")
-    for name, resource, span, start, stale, *sums in sqlite3.connect(f"file:{path}?mode=ro", uri=True).execute(sql):
+    file = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    for name, resource, span, start, stale, *sums in file.execute(sql):
         print(json.dumps([name, resource, [3600, 86400][span], int(base) + start // 10**6, stale, sums]))
+    # Those of projects are the sums of these; few have none.
+    sql = ("SELECT s.project_meter, u.span, u.start, 0, sum(u.row_count), sum(u.volume_count), total(u.sum), min(u.min), "
+           "max(u.max), min(u.first_time), max(u.last_time) FROM rollup u JOIN series s ON s.id = u.series "
+           "GROUP BY 1, 2, 3 HAVING count(*) >= 8 ORDER BY 1, 2, 3")
+    added = file.execute(sql).fetchall()
+    found = file.execute("SELECT * FROM project_rollup ORDER BY 1, 2, 3").fetchall()
+    if not found or found != added:
+        sys.exit(f"sums of projects: {set(found) ^ set(added)} of {len(added)}")
 "#;
 
+/// Lets the collector count the sums of all hours and days as if they were over, and returns them as
+/// the files have them.
 fn counted_sums(collector: &Collector, store: &Path) -> Sums {
     let library = faketime();
     let empty = collector.folder.write("empty", "");
@@ -136,7 +141,7 @@ fn every_sample_is_stored_once_through_kills() {
     let lab = Lab::up("collector-kills-broker", &["--no-libvirt"]);
     let url = lab.amqp_url();
     let agent = Agent::new("collector-kills-agent")
-        .libvirt("sim://?domains=5&seed=11")
+        .libvirt("sim://?domains=7&seed=5")
         .amqp(url)
         .set("amqp.queues", "durable")
         .set("shutdown_grace", "60s");

@@ -2,9 +2,11 @@
 //! disks; files; dead letters; its API and the command line.
 
 mod api;
+mod audit_page;
 mod client;
 mod closing;
 mod figures;
+mod gaps;
 mod keystone;
 mod kills;
 mod openapi;
@@ -31,6 +33,11 @@ fn stored(collector: &Collector) -> BTreeMap<String, Value> {
         assert!(all.insert(id.clone(), sample).is_none(), "{id} is stored twice");
     }
     all
+}
+
+/// The time of an answer, which has no zone.
+fn moment(value: &Value) -> jiff::Timestamp {
+    format!("{}Z", value.as_str().unwrap()).parse().unwrap()
 }
 
 fn publish(topic: &str, bodies: &[String]) {

@@ -181,7 +181,7 @@ fn filled() -> (Collector, [String; 2], u64) {
 }
 
 /// Waits until a part of the page is shown, or hidden. The text of a hidden part can be read as well.
-fn wait_until_hidden(browser: &Browser, selector: &str, hidden: bool) {
+pub(super) fn wait_until_hidden(browser: &Browser, selector: &str, hidden: bool) {
     let script = format!("return document.querySelector('{selector}')?.hidden");
     eventually(&format!("{selector} hidden: {hidden}"), PATIENCE, || {
         (browser.script(&script) == hidden).then_some(())

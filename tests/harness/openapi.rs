@@ -28,7 +28,9 @@ pub(super) fn assert_described(method: &str, target: &str, reply: &Reply) {
     assert!(described.is_object(), "{method} {target}: status {} is undescribed", reply.status);
     let content = &described["content"];
     let Some(schema) = content.pointer("/application~1json/schema") else {
-        assert!(content["text/plain"].is_object() && reply.body.is_string(), "{method} {target}");
+        let texts = ["text/plain", "application/x-ndjson"];
+        let is_text = texts.iter().any(|kind| content[kind].is_object());
+        assert!(is_text && reply.body.is_string(), "{method} {target}");
         return;
     };
     let errors = validate(schema, &reply.body);

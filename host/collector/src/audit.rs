@@ -51,6 +51,9 @@ pub(crate) enum AuditFailure {
     /// The file of evidence cannot be written.
     #[error("cannot write the evidence")]
     Write(#[from] io::Error),
+    /// The evidence cannot be signed.
+    #[error(transparent)]
+    OwnKey(#[from] OwnKeyError),
 }
 
 /// Why the collector's key cannot be used.

@@ -22,10 +22,9 @@ pub fn oslo(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let conf = CeilometerConf::read(Path::new("fuzz.conf"), &text, &mut report);
     conf.unread(data.len() % 2 == 0, &mut report);
-    for (path, value, _) in &conf.keys {
-        if path == &["amqp", "url"] {
-            drop(broker_urls(value, true));
-        }
+    let urls = conf.keys.iter().filter(|(path, ..)| path == &["amqp", "url"]);
+    for url in urls.flat_map(|(_, values, _)| values) {
+        drop(broker_urls(url, true));
     }
 }
 

@@ -226,6 +226,7 @@ bounds! {
     QueryTerms = "query_terms", Client, "conditions of one query", 200, "", "use fewer conditions";
     QueryTime = "query_request_time", Client, "time to send a request of the query API", 30_000, "ms", "send the request at once";
     QueryEntries = "query_entries", Client, "entries of one answer", 1_000_000, "", "name a smaller limit";
+    EvidenceAnswer = "evidence_answer_bytes", Client, "evidence of an audit in one answer", 64 * MIB, "bytes", "audit a shorter time, or on the collector's host with `nephometer-collector audit --output`";
     QueryTokens = "query_tokens", Client, "validated tokens of Keystone that are kept; then all are validated again", 10_000, "", "";
     QueryPeriods = "query_periods", Client, "periods of one query for statistics, times its groups", 1_000_000, "", "use longer periods, a shorter time or fewer groups";
 

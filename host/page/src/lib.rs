@@ -40,7 +40,7 @@ pub const AGENT_PAGE: [PageFile; 4] = [
 ];
 
 /// All files of the collector's page.
-pub const COLLECTOR_PAGE: [PageFile; 8] = [
+pub const COLLECTOR_PAGE: [PageFile; 9] = [
     file("/", HTML, include_str!("../files/collector/index.html")),
     STYLE,
     COMMON,
@@ -49,4 +49,5 @@ pub const COLLECTOR_PAGE: [PageFile; 8] = [
     file("/plot.js", SCRIPT, include_str!("../files/collector/plot.js")),
     file("/series.js", SCRIPT, include_str!("../files/collector/series.js")),
     file("/fleet.js", SCRIPT, include_str!("../files/collector/fleet.js")),
+    file("/audit.js", SCRIPT, include_str!("../files/collector/audit.js")),
 ];

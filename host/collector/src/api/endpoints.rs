@@ -19,12 +19,13 @@ pub(super) enum Endpoint {
     Agents,
     Gaps,
     Audit,
+    Evidence,
 }
 
 impl Endpoint {
     /// All of them with their method and path; the first path that matches is taken. A part in braces
     /// is any text, also with slashes: ids of interfaces may have some, which clients do not escape.
-    pub(super) const ALL: [(Self, &'static str, &'static str); 16] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 17] = [
         (Self::Health, "GET", "/health"),
         (Self::Metrics, "GET", "/metrics"),
         (Self::Document, "GET", "/openapi.json"),
@@ -41,6 +42,7 @@ impl Endpoint {
         (Self::Agents, "GET", "/v1/agents"),
         (Self::Gaps, "GET", "/v1/gaps"),
         (Self::Audit, "GET", "/v1/audit"),
+        (Self::Evidence, "GET", "/v1/audit/evidence"),
     ];
 
     /// The endpoint of a request, and the part of its path that is in braces.

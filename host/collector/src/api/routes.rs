@@ -89,6 +89,9 @@ impl Api {
             // Nobody is let in without Keystone.
             Err(_) => return failed(&ApiError::keystone_away()),
         };
+        if let Some((Endpoint::Evidence, _)) = found {
+            return self.evidence(request, &rights).unwrap_or_else(|error| failed(&error));
+        }
         let replied = match found {
             Some(found) => self.routed(request, &rights, found),
             None => Err(missing(request)),
@@ -146,7 +149,10 @@ impl Api {
             Endpoint::Agents => self.agents(request, rights),
             Endpoint::Gaps => self.gaps(request, rights),
             Endpoint::Audit => self.audit(request, rights),
-            Endpoint::Health | Endpoint::Metrics | Endpoint::Document => Err(missing(request)),
+            // These are no JSON, or need no token.
+            Endpoint::Evidence | Endpoint::Health | Endpoint::Metrics | Endpoint::Document => {
+                Err(missing(request))
+            }
         };
         found.map(|value| (200, value))
     }
@@ -307,11 +313,25 @@ impl Api {
     }
 
     fn audit(&self, request: &Request, rights: &Rights) -> Result<Value, ApiError> {
+        self.audited(request, rights, AuditRequest::answer)
+    }
+
+    fn evidence(&self, request: &Request, rights: &Rights) -> Result<Answer, ApiError> {
+        let body = self.audited(request, rights, AuditRequest::evidence)?;
+        Ok(Answer { status: 200, body, kind: "application/x-ndjson" })
+    }
+
+    fn audited<T>(
+        &self,
+        request: &Request,
+        rights: &Rights,
+        work: fn(AuditRequest, &mut dyn Reader, &AuditSettings) -> Result<T, AuditFailure>,
+    ) -> Result<T, ApiError> {
         let parameters = &request.parameters;
         only(parameters, &["project", "from", "to", "host"])?;
         let asked = AuditRequest::read(parameters, rights.project.as_deref())?;
         let mut reader = self.reader()?;
-        match asked.answer(&mut *reader, &self.audits) {
+        match work(asked, &mut *reader, &self.audits) {
             Ok(found) => {
                 self.put_back(reader);
                 Ok(found)

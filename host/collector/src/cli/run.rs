@@ -164,8 +164,12 @@ async fn serve(
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
     let answers = Api::new(access.clone(), api.limit, Arc::clone(health), open)
         .with_handover(handover.for_posts());
-    let (keys, window) = (spec.trusted_keys.clone(), spec.keep.window);
-    let answers = answers.with_audits(AuditSettings { keys, window });
+    let answers = answers.with_audits(AuditSettings {
+        keys: spec.trusted_keys.clone(),
+        window: spec.keep.window,
+        folder: spec.keep.path.clone(),
+        ..AuditSettings::default()
+    });
     tasks.spawn("query API", server.run(Arc::new(answers), ending.clone()));
     Ok((address.to_string(), Some(access)))
 }

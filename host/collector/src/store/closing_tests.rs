@@ -239,7 +239,9 @@ fn files_of_the_first_schema_are_migrated() {
         (
             "2026-11.default.db",
             "DROP TABLE correction; DROP INDEX message_declared; DROP TABLE repeated; \
-             DROP TABLE closed_day; ALTER TABLE message DROP COLUMN refused",
+             DROP TABLE closed_day; ALTER TABLE message DROP COLUMN refused; \
+             DROP TABLE project_rollup; DROP INDEX series_by_project_meter; \
+             ALTER TABLE series DROP COLUMN project_meter; DROP TABLE project_meter",
         ),
         (
             "ledger.db",

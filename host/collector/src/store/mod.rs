@@ -3,7 +3,8 @@
 //! Two traits are the border: [`Storage`] takes groups of messages and commits them, [`Reader`]
 //! answers queries. Everything else of the collector sees only these, so that a second engine is a
 //! second implementation. An engine stores a sample once by its id, keeps what streams state about
-//! themselves, and keeps sums by hour and day that equal a recount of what it stores.
+//! themselves, and keeps sums by hour and day, of resources and of projects, that equal a recount of
+//! what it stores.
 
 #[cfg(test)]
 mod adversary_tests;
@@ -16,6 +17,8 @@ mod error;
 mod evidence;
 mod fleet;
 mod group;
+#[cfg(test)]
+mod project_tests;
 mod selection;
 #[cfg(test)]
 mod sender_tests;

@@ -163,10 +163,15 @@ fn meters(check: &mut Check<'_>, at: &str, raw: &RawSource) -> Option<MeterFilte
     filter.ok()
 }
 
+/// Meters with these prefixes are not among those of `*`, so that they may be named beside it.
+const OPT_IN: [&str; 2] = ["libvirt.", "nephometer."];
+
 /// Checks the combination of entries. One that begins with `*` counts as neither include nor exclude.
 fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
     let mut include = None;
     let mut exclude = None;
+    let wildcard = texts.iter().find(|(_, text)| text == "*");
+    let is_opt_in = |text: &str| OPT_IN.iter().any(|prefix| text.starts_with(prefix));
     for (pointer, text) in texts {
         match text.chars().next() {
             None => check.fault(
@@ -176,6 +181,7 @@ fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
             ),
             Some('!') => exclude = exclude.or(Some((pointer, text))),
             Some('*') => {}
+            Some(_) if wildcard.is_some() && is_opt_in(text) => {}
             Some(_) => include = include.or(Some((pointer, text))),
         }
         if let Err(error) = Glob::new(text.strip_prefix('!').unwrap_or(text)) {
@@ -189,7 +195,6 @@ fn check_meters(check: &mut Check<'_>, texts: &[(String, String)]) {
             "list either meters to include, or \"*\" and meters to exclude",
         );
     }
-    let wildcard = texts.iter().find(|(_, text)| text == "*");
     if let (Some((_, include)), Some((pointer, _))) = (include, wildcard) {
         check.fault(pointer, format!("\"*\" already includes {include:?}"), "remove one of them");
     }

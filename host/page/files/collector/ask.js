@@ -18,15 +18,18 @@ export class Refusal extends Error {
   }
 }
 
-// Parameters are pairs, since some are repeated.
-export async function ask(path, pairs = []) {
+async function replyOf(path, pairs) {
   const query = new URLSearchParams(pairs.filter(([, value]) => value !== null && value !== undefined && value !== ""));
   const headers = token.get() ? { "x-auth-token": token.get() } : {};
   const reply = await fetch(`${path}?${query}`, { headers, cache: "no-store", credentials: "omit" });
-  if (reply.ok) return reply.json();
+  if (reply.ok) return reply;
   const body = await reply.json().catch(() => ({}));
   throw new Refusal(reply.status, body.error_message?.faultstring ?? body.error?.message ?? `status ${reply.status}`);
 }
+
+// Parameters are pairs, since some are repeated.
+export const ask = async (path, pairs = []) => (await replyOf(path, pairs)).json();
+export const askFile = async (path, pairs) => (await replyOf(path, pairs)).blob();
 
 export const iso = (time) => new Date(time * 1000).toISOString().slice(0, 19);
 

@@ -1,10 +1,11 @@
-// The collector's page: samples of chosen resources as a plot, a table and files; and the agents. It changes nothing.
+// The collector's page: samples of chosen resources as a plot, a table and files; audits; and the agents. It changes nothing.
 
 import { $, badge, element, keyed, save, show, text } from "/common.js";
 import { Refusal, ask, conditions, csv, everySample, gaps, iso, samples, statistics, token } from "/ask.js";
 import { drawPlot, utc } from "/plot.js";
 import { seriesOf } from "/series.js";
 import { startFleet } from "/fleet.js";
+import { offerAudits } from "/audit.js";
 
 // Resources in one plot, and in the list of them.
 const PLOTTED = 6;
@@ -245,6 +246,7 @@ async function loadAll(current) {
   $("content").hidden = false;
   $("leave").hidden = !token.get();
   await loadProjects();
+  offerAudits([...$("project").options].map((one) => JSON.parse(one.value)), project());
   await loadResources(current);
   if (current()) await loadSeries(current);
 }

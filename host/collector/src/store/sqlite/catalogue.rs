@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::rows::SPANS;
 use crate::sample::{Measurement, MeterKey, OwnerKey};
 
 /// Entries of each table that are kept in memory. Beyond it they are looked up again.
@@ -15,24 +16,29 @@ pub(super) struct Catalogue {
     meters: HashMap<MeterKey, i64>,
     owners: HashMap<OwnerKey, i64>,
     revisions: HashMap<(i64, [u8; 32]), i64>,
-    series: HashMap<(i64, i64), i64>,
+    series: HashMap<(i64, i64), SeriesNumbers>,
     /// Sums that are stale already: span, series, start.
-    marks: HashSet<(u8, i64, i64)>,
+    marks: HashSet<Mark>,
+    /// The same of a meter of a project in place of a series.
+    project_marks: HashSet<Mark>,
 }
 
-/// The series and the revision of a sample.
-pub(super) struct Numbers {
+type Mark = (u8, i64, i64);
+
+/// A series, and the meter of a project that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SeriesNumbers {
     pub(super) series: i64,
-    pub(super) revision: i64,
+    project_meter: i64,
 }
 
 impl Catalogue {
-    /// The numbers of a sample, within a transaction.
+    /// The series and the revision of a sample, within a transaction.
     pub(super) fn numbers(
         &mut self,
         connection: &Connection,
         sample: &Measurement,
-    ) -> rusqlite::Result<Numbers> {
+    ) -> rusqlite::Result<(SeriesNumbers, i64)> {
         let meter = match self.meters.get(&sample.meter) {
             Some(number) => *number,
             None => {
@@ -59,39 +65,47 @@ impl Catalogue {
             }
         };
         let series = match self.series.get(&(meter, owner)) {
-            Some(number) => *number,
+            Some(numbers) => *numbers,
             None => {
-                let number = series(connection, meter, owner)?;
-                bounded(&mut self.series).insert((meter, owner), number);
-                number
+                let project = sample.owner.project_id.as_deref();
+                let numbers = series(connection, [meter, owner], project)?;
+                bounded(&mut self.series).insert((meter, owner), numbers);
+                numbers
             }
         };
-        Ok(Numbers { series, revision })
+        Ok((series, revision))
     }
 
-    /// Marks the sums of an hour or a day as stale.
+    /// Marks the sums of the hour and the day of a time as stale. While one of a series is stale, the
+    /// one of its project is, so that most samples have nothing to mark.
     pub(super) fn mark(
         &mut self,
         connection: &Connection,
-        mark: (u8, i64, i64),
+        numbers: SeriesNumbers,
+        time: i64,
     ) -> rusqlite::Result<()> {
-        if self.marks.contains(&mark) {
-            return Ok(());
+        let SeriesNumbers { series, project_meter } = numbers;
+        for (span, length) in (0_u8..).zip(SPANS) {
+            let start = time - time.rem_euclid(length);
+            if !is_new(&mut self.marks, (span, series, start)) {
+                continue;
+            }
+            let sql = "INSERT INTO rollup (series, span, start, stale) VALUES (?1, ?2, ?3, 1) \
+                       ON CONFLICT DO UPDATE SET stale = 1";
+            connection.prepare_cached(sql)?.execute(params![series, span, start])?;
+            if is_new(&mut self.project_marks, (span, project_meter, start)) {
+                let sql = "INSERT INTO project_rollup (project_meter, span, start, stale) \
+                           VALUES (?1, ?2, ?3, 1) ON CONFLICT DO UPDATE SET stale = 1";
+                connection.prepare_cached(sql)?.execute(params![project_meter, span, start])?;
+            }
         }
-        let (span, series, start) = mark;
-        let sql = "INSERT INTO rollup (series, span, start, stale) VALUES (?1, ?2, ?3, 1) \
-                   ON CONFLICT DO UPDATE SET stale = 1";
-        connection.prepare_cached(sql)?.execute(params![series, span, start])?;
-        if self.marks.len() >= MOST {
-            self.marks.clear();
-        }
-        self.marks.insert(mark);
         Ok(())
     }
 
     /// Forgets which sums are stale: they have been counted again.
     pub(super) fn forget_marks(&mut self) {
         self.marks.clear();
+        self.project_marks.clear();
     }
 
     /// Forgets everything, because a transaction was rolled back.
@@ -105,6 +119,17 @@ fn bounded<K, V>(map: &mut HashMap<K, V>) -> &mut HashMap<K, V> {
         map.clear();
     }
     map
+}
+
+/// Adds a mark. False if it is there.
+fn is_new(marks: &mut HashSet<Mark>, mark: Mark) -> bool {
+    if marks.contains(&mark) {
+        return false;
+    }
+    if marks.len() >= MOST {
+        marks.clear();
+    }
+    marks.insert(mark)
 }
 
 fn meter(connection: &Connection, meter: &MeterKey) -> rusqlite::Result<i64> {
@@ -146,13 +171,35 @@ fn revision(connection: &Connection, owner: i64, sample: &Measurement) -> rusqli
     connection.prepare_cached(sql)?.insert(params![owner, metadata.digest, &*metadata.text])
 }
 
-fn series(connection: &Connection, meter: i64, owner: i64) -> rusqlite::Result<i64> {
-    let sql = "SELECT id FROM series WHERE meter = ?1 AND resource = ?2";
-    let values = params![meter, owner];
+fn series(
+    connection: &Connection,
+    [meter, owner]: [i64; 2],
+    project: Option<&str>,
+) -> rusqlite::Result<SeriesNumbers> {
+    let sql = "SELECT id, project_meter FROM series WHERE meter = ?1 AND resource = ?2";
+    let numbers =
+        |row: &Row<'_>| Ok(SeriesNumbers { series: row.get(0)?, project_meter: row.get(1)? });
+    let mut statement = connection.prepare_cached(sql)?;
+    if let Some(numbers) = statement.query_row([meter, owner], numbers).optional()? {
+        return Ok(numbers);
+    }
+    let project_meter = project_meter(connection, meter, project)?;
+    let sql = "INSERT INTO series (meter, resource, project_meter) VALUES (?1, ?2, ?3)";
+    let series = connection.prepare_cached(sql)?.insert([meter, owner, project_meter])?;
+    Ok(SeriesNumbers { series, project_meter })
+}
+
+fn project_meter(
+    connection: &Connection,
+    meter: i64,
+    project: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let sql = "SELECT id FROM project_meter WHERE meter = ?1 AND project_id IS ?2";
+    let values = params![meter, project];
     let found = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
     if let Some(number) = found {
         return Ok(number);
     }
-    let sql = "INSERT INTO series (meter, resource) VALUES (?1, ?2)";
+    let sql = "INSERT INTO project_meter (meter, project_id) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.insert(values)
 }

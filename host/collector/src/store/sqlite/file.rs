@@ -89,11 +89,12 @@ pub(super) struct MonthFile {
 
 /// Schemas from the first on. A change is a new entry, which brings the one before to its form; the
 /// number of entries is the number of the schema.
-const MONTH_SCHEMAS: [&str; 4] = [
+const MONTH_SCHEMAS: [&str; 5] = [
     include_str!("month.sql"),
     include_str!("month2.sql"),
     include_str!("month3.sql"),
     include_str!("month4.sql"),
+    include_str!("month5.sql"),
 ];
 
 /// Marks files of this program for `file` and others.

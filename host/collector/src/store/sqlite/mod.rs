@@ -15,7 +15,9 @@
 //! **Samples are clustered** by series and time (`WITHOUT ROWID`), times are microseconds since the
 //! beginning of the month: 6 bytes. **Sums** are recomputed from the samples themselves, never added
 //! to: storing a sample marks the sums of its hour and day as stale in the same transaction, and
-//! [`rollup`] counts again. A stale sum is never used.
+//! [`rollup`] counts again. A stale sum is never used. Sums of a meter over all resources of a project
+//! are recomputed from those of the series, in the same way: a query for all resources reads a row for
+//! each hour of a project in place of one for each hour of a resource.
 
 mod catalogue;
 mod closing;

@@ -17,6 +17,10 @@ use crate::store::selection::micros;
 
 /// Sums that are counted in one transaction.
 const BATCH: usize = 2_000;
+/// Sums of series that are added up in about the time in which one is counted from samples.
+const ADDED: usize = 10;
+/// Fewer series than this are read one by one as fast as they need space to be added up.
+const FEW: usize = 8;
 /// An hour or a day is counted this long after its end, when most of its samples have arrived.
 const DELAY: Duration = Duration::from_secs(120);
 
@@ -142,7 +146,60 @@ fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
         }
         counted += stale.len();
     }
+    if counted < BATCH {
+        // No sum of a series is stale any more that ends before this time.
+        counted += count_projects(connection, until, BATCH - counted)?;
+    }
     Ok(counted)
+}
+
+/// Adds up some of the stale sums of projects. Returns how many sums of series could have been
+/// counted in this time, which is `most` if there may be more.
+fn count_projects(connection: &Connection, until: i64, most: usize) -> rusqlite::Result<usize> {
+    let mut work = 0;
+    for (span, length) in (0_u8..).zip(SPANS) {
+        let sql = "SELECT project_meter, start FROM project_rollup \
+                   WHERE stale = 1 AND span = ?1 AND start <= ?2 ORDER BY start LIMIT ?3";
+        let left = i64::try_from(most - work).unwrap_or(0);
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement
+            .query_map(params![span, until.saturating_sub(length), left], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let stale: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        for (project_meter, start) in stale {
+            work += 1 + add_up(connection, span, project_meter, start)? / ADDED;
+            if work >= most {
+                return Ok(most);
+            }
+        }
+    }
+    Ok(work)
+}
+
+/// Adds up the sums of all series of a meter and a project. Returns how many series there are.
+fn add_up(
+    connection: &Connection,
+    span: u8,
+    project_meter: i64,
+    start: i64,
+) -> rusqlite::Result<usize> {
+    let key = params![project_meter, span, start];
+    let sql = format!(
+        "REPLACE INTO project_rollup SELECT ?1, ?2, ?3, 0, sum(u.row_count), \
+         sum(u.volume_count), total(u.sum), min(u.min), max(u.max), min(u.first_time), \
+         max(u.last_time) FROM series s CROSS JOIN rollup u \
+         ON u.series = s.id AND u.span = ?2 AND u.start = ?3 \
+         WHERE s.project_meter = ?1 HAVING count(*) >= {FEW}"
+    );
+    if connection.prepare_cached(&sql)?.execute(key)? == 0 {
+        let sql = "DELETE FROM project_rollup \
+                   WHERE project_meter = ?1 AND span = ?2 AND start = ?3";
+        connection.prepare_cached(sql)?.execute(key)?;
+    }
+    let sql = "SELECT count(*) FROM series WHERE project_meter = ?1";
+    let series = connection.prepare_cached(sql)?.query_row([project_meter], |row| row.get(0));
+    series.map(|series: i64| usize::try_from(series).unwrap_or(0))
 }
 
 /// Counts one sum from its samples.

@@ -18,6 +18,8 @@ use nephometer_model::Volume;
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub(super) number: i64,
+    /// The meter of a project that it belongs to.
+    pub(super) project_meter: i64,
     pub(super) meter: MeterKey,
     pub(super) owner: OwnerKey,
 }
@@ -31,6 +33,20 @@ pub(super) struct SampleRow {
     pub(super) volume: Option<Volume>,
     pub(super) revision: i64,
     message: i64,
+}
+
+/// A meter of a project: all its series.
+pub(super) struct ProjectMeter {
+    pub(super) number: i64,
+    pub(super) unit: String,
+    pub(super) project: Option<String>,
+}
+
+/// Whose sums are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SumsOf {
+    Series(i64),
+    ProjectMeter(i64),
 }
 
 /// The sum of an hour or a day.
@@ -69,33 +85,47 @@ impl ReadFile {
 
     /// The series of a selection, whatever its times and metadata.
     pub(super) fn series(&self, selection: &Selection) -> Result<Vec<Series>, StoreError> {
-        let text = |wanted: &'_ Option<String>| wanted.clone().map(Some);
-        let owner = |wanted: &Option<WantedOwner>| {
-            wanted.as_ref().map(|wanted| wanted.id().map(str::to_owned))
-        };
         let conditions = [
-            ("m.name = ?", text(&selection.meter)),
-            ("r.resource_id = ?", text(&selection.resource)),
-            ("r.project_id IS ?", owner(&selection.project)),
-            ("r.user_id IS ?", owner(&selection.user)),
-            ("r.source = ?", text(&selection.source)),
+            text("m.name = ?", &selection.meter),
+            text("r.resource_id = ?", &selection.resource),
+            owner("r.project_id IS ?", &selection.project),
+            owner("r.user_id IS ?", &selection.user),
+            text("r.source = ?", &selection.source),
         ];
-        let given: Vec<(&str, Option<String>)> = conditions
-            .into_iter()
-            .filter_map(|(condition, value)| Some((condition, value?)))
-            .collect();
-        let mut sql = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id, r.project_id, \
-                       r.user_id, r.source FROM series s JOIN meter m ON m.id = s.meter \
-                       JOIN resource r ON r.id = s.resource"
-            .to_owned();
-        for (at, (condition, _)) in given.iter().enumerate() {
-            sql.push_str(if at == 0 { " WHERE " } else { " AND " });
+        self.selected(SERIES, &conditions, series_of)
+    }
+
+    /// The meters of projects of a selection, whatever its resource, user and source.
+    pub(super) fn project_meters(
+        &self,
+        selection: &Selection,
+    ) -> Result<Vec<ProjectMeter>, StoreError> {
+        let sql = "SELECT p.id, m.unit, p.project_id \
+                   FROM project_meter p JOIN meter m ON m.id = p.meter";
+        let conditions =
+            [text("m.name = ?", &selection.meter), owner("p.project_id IS ?", &selection.project)];
+        self.selected(sql, &conditions, |row| {
+            Ok(ProjectMeter { number: row.get(0)?, unit: row.get(1)?, project: row.get(2)? })
+        })
+    }
+
+    /// The rows that fulfil all conditions.
+    fn selected<T>(
+        &self,
+        sql: &str,
+        conditions: &[Option<SqlCondition>],
+        row: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut sql = sql.to_owned();
+        let mut values = Vec::new();
+        for (condition, value) in conditions.iter().flatten() {
+            sql.push_str(if values.is_empty() { " WHERE " } else { " AND " });
             sql.push_str(condition);
+            values.push(value);
         }
         let read = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let values = params_from_iter(given.iter().map(|(_, value)| value));
-            let rows = statement.query_map(values, series_of)?;
+            let rows = statement.query_map(params_from_iter(&values), row)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| self.error(source))
@@ -135,28 +165,31 @@ impl ReadFile {
             let found =
                 statement.query_row([id], |row| Ok((sample_of(row)?, row.get::<_, i64>(5)?)));
             let Some((row, number)) = found.optional()? else { return Ok(None) };
-            let sql = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id, r.project_id, \
-                       r.user_id, r.source FROM series s JOIN meter m ON m.id = s.meter \
-                       JOIN resource r ON r.id = s.resource WHERE s.id = ?1";
-            let series = self.connection.prepare_cached(sql)?.query_row([number], series_of)?;
+            let sql = format!("{SERIES} WHERE s.id = ?1");
+            let series = self.connection.prepare_cached(&sql)?.query_row([number], series_of)?;
             Ok(Some((series, row)))
         };
         read().map_err(|source| self.error(source))
     }
 
-    /// The sums of a series that begin in a range.
+    /// The sums that begin in a range, in the order of time.
     pub(super) fn rollups(
         &self,
-        series: i64,
+        of: SumsOf,
         span: u8,
         range: TimeRange,
     ) -> Result<Vec<RollupRow>, StoreError> {
+        let (table, number) = match of {
+            SumsOf::Series(number) => ("rollup WHERE series", number),
+            SumsOf::ProjectMeter(number) => ("project_rollup WHERE project_meter", number),
+        };
+        let sql = format!(
+            "SELECT start, stale, row_count, volume_count, sum, min, max, first_time, last_time \
+             FROM {table} = ?1 AND span = ?2 AND start >= ?3 AND start < ?4 ORDER BY start"
+        );
         let read = || {
-            let sql = "SELECT start, stale, row_count, volume_count, sum, min, max, first_time, \
-                       last_time FROM rollup \
-                       WHERE series = ?1 AND span = ?2 AND start >= ?3 AND start < ?4";
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let values = params![series, span, range.start, range.end];
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let values = params![number, span, range.start, range.end];
             let length = SPANS[usize::from(span)];
             let rows = statement.query_map(values, |row| self.rollup_of(row, length))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -279,6 +312,23 @@ impl SharedParts {
     }
 }
 
+/// All series.
+const SERIES: &str = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id, r.project_id, \
+                      r.user_id, r.source, s.project_meter \
+                      FROM series s JOIN meter m ON m.id = s.meter \
+                      JOIN resource r ON r.id = s.resource";
+
+/// A condition with its value, which may be null.
+type SqlCondition = (&'static str, Option<String>);
+
+fn text(condition: &'static str, wanted: &Option<String>) -> Option<SqlCondition> {
+    wanted.clone().map(|wanted| (condition, Some(wanted)))
+}
+
+fn owner(condition: &'static str, wanted: &Option<WantedOwner>) -> Option<SqlCondition> {
+    wanted.as_ref().map(|wanted| (condition, wanted.id().map(str::to_owned)))
+}
+
 fn volume_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Volume>> {
     let value = row.get_ref(at)?;
     let kind = value.data_type();
@@ -304,6 +354,7 @@ fn series_of(row: &Row<'_>) -> rusqlite::Result<Series> {
     let kind = KINDS.into_iter().find(|known| **known == *kind).unwrap_or("gauge");
     Ok(Series {
         number: row.get(0)?,
+        project_meter: row.get(8)?,
         meter: MeterKey { name: text(1)?, unit: text(2)?, kind },
         owner: OwnerKey {
             resource_id: text(4)?,

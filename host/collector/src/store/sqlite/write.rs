@@ -12,7 +12,7 @@ use serde_json::json;
 use super::catalogue::Catalogue;
 use super::correction::correct;
 use super::file::{FileKey, MonthFile, MonthName, engine};
-use super::rows::{DAY, HOUR, SPANS, volume_value};
+use super::rows::volume_value;
 use super::{SqliteStore, months};
 use crate::message::ReadMessage;
 use crate::sample::{Measurement, Refusal, SampleId, Shared};
@@ -261,19 +261,16 @@ fn insert(
     sample: &Measurement,
     [time, message]: [i64; 2],
 ) -> rusqlite::Result<Option<i64>> {
-    let numbers = catalogue.numbers(connection, sample)?;
+    let (numbers, revision) = catalogue.numbers(connection, sample)?;
     let sql = "INSERT OR IGNORE INTO sample (series, time, id, volume, revision, message) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let (series, revision) = (numbers.series, numbers.revision);
+    let series = numbers.series;
     let volume = volume_value(sample.volume);
     let values = params![series, time, sample.id, volume, revision, message];
     if connection.prepare_cached(sql)?.execute(values)? == 0 {
         return Ok(None);
     }
-    for span in [HOUR, DAY] {
-        let start = time - time.rem_euclid(SPANS[usize::from(span)]);
-        catalogue.mark(connection, (span, series, start))?;
-    }
+    catalogue.mark(connection, numbers, time)?;
     Ok(Some(series))
 }
 

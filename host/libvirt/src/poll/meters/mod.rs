@@ -21,6 +21,7 @@ use uuid::Uuid;
 use self::catalogue::ValueReader;
 use self::deltas::CounterDeltas;
 use self::values::ValueInput;
+use super::gaps;
 use crate::resource_metadata::DomainResources;
 use nephometer_config::{KnownMeters, MeterFilter, MeteringSpec};
 use nephometer_model::{Domain, Groups, Meter, Reading, Release, Resource, Volume};
@@ -89,8 +90,9 @@ pub fn known_meters(spec: MeteringSpec) -> KnownMeters {
         let latest = Release::ALL.into_iter().rfind(|release| def.exists_in(*release));
         latest.map(|release| (name(def, release), release))
     };
+    let names = known.into_iter().map(|def| name(def, spec.release));
     KnownMeters {
-        names: known.into_iter().map(|def| name(def, spec.release)).collect(),
+        names: names.chain([gaps::METER.to_owned()]).collect(),
         others: others.into_iter().filter_map(elsewhere).collect(),
         prefix: raw::PREFIX,
     }

@@ -1,9 +1,14 @@
 //! Statistics: from sums by day and hour where they can be used, from samples elsewhere.
+//!
+//! Sums over the resources of a project come first, where nothing of the query distinguishes
+//! resources, users and sources. They replace those of single series only where they are there and
+//! not stale, so that a missing one costs time and changes no answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::rows::{DAY, HOUR, SPANS};
-use super::super::series::{ReadFile, RollupRow, Series, SharedParts};
+use super::super::series::{ProjectMeter, ReadFile, RollupRow, Series, SharedParts, SumsOf};
 use super::{Budget, SqliteReader};
 use crate::store::selection::{Selection, TimeRange};
 use crate::store::statistics::Grouped;
@@ -74,6 +79,30 @@ struct MonthScan<'a> {
     /// Whether its samples were dropped.
     expired: bool,
     parts: SharedParts,
+    /// The series of the selection by meters of projects, when they were needed.
+    series: Option<HashMap<i64, Arc<[Series]>>>,
+}
+
+impl MonthScan<'_> {
+    /// The series of a meter of a project.
+    fn series_of(
+        &mut self,
+        meter: &ProjectMeter,
+        selection: &Selection,
+    ) -> Result<Arc<[Series]>, StoreError> {
+        let all = match &mut self.series {
+            Some(all) => all,
+            none => {
+                let mut all: HashMap<i64, Vec<Series>> = HashMap::new();
+                for series in self.file.series(selection)? {
+                    all.entry(series.project_meter).or_default().push(series);
+                }
+                let shared = all.into_iter().map(|(number, series)| (number, series.into()));
+                none.insert(shared.collect())
+            }
+        };
+        Ok(all.get(&meter.number).cloned().unwrap_or_default())
+    }
 }
 
 impl Counting<'_> {
@@ -84,13 +113,77 @@ impl Counting<'_> {
             || !selection.metadata.is_empty()
             || self.query.groups.iter().any(|group| group.is_metadata());
         let expired = file.is_expired()?;
-        let mut month = MonthScan { file, expired, parts: SharedParts::default() };
+        let mut month = MonthScan { file, expired, parts: SharedParts::default(), series: None };
+        if !from_samples && self.is_of_projects() {
+            let span = if self.has_days() { DAY } else { HOUR };
+            for meter in file.project_meters(selection)? {
+                self.project(&mut month, &meter, range, span)?;
+            }
+            return Ok(());
+        }
         for series in file.series(selection)? {
             if from_samples {
                 self.samples(&mut month, &series, range)?;
             } else {
                 self.days(&mut month, &series, range)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the query treats all resources of a project alike.
+    fn is_of_projects(&self) -> bool {
+        let StatisticsQuery { selection, groups, cardinality, .. } = self.query;
+        !*cardinality
+            && selection.resource.is_none()
+            && selection.user.is_none()
+            && selection.source.is_none()
+            && groups.iter().all(|group| *group == GroupField::Project)
+    }
+
+    /// Whether sums of days can be within a period.
+    fn has_days(&self) -> bool {
+        self.periods.length.is_none_or(|length| length >= SPANS[usize::from(DAY)])
+    }
+
+    /// Whole days or hours by the sums of a project, the rest by shorter ones or by its series.
+    fn project(
+        &mut self,
+        month: &mut MonthScan<'_>,
+        meter: &ProjectMeter,
+        range: TimeRange,
+        span: u8,
+    ) -> Result<(), StoreError> {
+        let values = self.query.groups.iter().map(|_| meter.project.clone()).collect();
+        let group = GroupKey { period: 0, unit: Arc::from(&*meter.unit), values };
+        let mut left = range;
+        let of = SumsOf::ProjectMeter(meter.number);
+        for row in month.file.rollups(of, span, around(range, span))? {
+            if self.joins(month.file, (None, &group), &row, range)? {
+                let before = TimeRange { start: left.start, end: row.span.start };
+                self.rest(month, meter, before, span)?;
+                left.start = row.span.end;
+            }
+        }
+        self.rest(month, meter, left, span)
+    }
+
+    /// What no sum of a project of this span has.
+    fn rest(
+        &mut self,
+        month: &mut MonthScan<'_>,
+        meter: &ProjectMeter,
+        range: TimeRange,
+        span: u8,
+    ) -> Result<(), StoreError> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        if span == DAY {
+            return self.project(month, meter, range, HOUR);
+        }
+        for series in month.series_of(meter, &self.query.selection)?.iter() {
+            self.days(month, series, range)?;
         }
         Ok(())
     }
@@ -104,11 +197,12 @@ impl Counting<'_> {
     ) -> Result<(), StoreError> {
         let group = self.group(series);
         // No sum of a day is of one period, if periods are shorter.
-        if self.periods.length.is_some_and(|length| length < SPANS[usize::from(DAY)]) {
+        if !self.has_days() {
             return self.hours(month, (series, &group), range);
         }
-        for day in month.file.rollups(series.number, DAY, around(range, DAY))? {
-            if !self.joins(month.file, (series, &group), &day, range)? {
+        let of = SumsOf::Series(series.number);
+        for day in month.file.rollups(of, DAY, around(range, DAY))? {
+            if !self.joins(month.file, (Some(series), &group), &day, range)? {
                 self.hours(month, (series, &group), overlap(day.span, range))?;
             }
         }
@@ -122,8 +216,9 @@ impl Counting<'_> {
         (series, group): (&Series, &GroupKey),
         within: TimeRange,
     ) -> Result<(), StoreError> {
-        for hour in month.file.rollups(series.number, HOUR, around(within, HOUR))? {
-            if !self.joins(month.file, (series, group), &hour, within)? {
+        let of = SumsOf::Series(series.number);
+        for hour in month.file.rollups(of, HOUR, around(within, HOUR))? {
+            if !self.joins(month.file, (Some(series), group), &hour, within)? {
                 self.samples(month, series, overlap(hour.span, within))?;
             }
         }
@@ -137,11 +232,12 @@ impl Counting<'_> {
         GroupKey { period: 0, unit, values: values.collect() }
     }
 
-    /// Adds a sum, if it is not stale, within the range, and of one period.
+    /// Adds a sum, if it is not stale, within the range, and of one period. Without a series nobody
+    /// asks for different owners.
     fn joins(
         &mut self,
         file: &ReadFile,
-        (series, group): (&Series, &GroupKey),
+        (series, group): (Option<&Series>, &GroupKey),
         row: &RollupRow,
         range: TimeRange,
     ) -> Result<bool, StoreError> {
@@ -156,7 +252,9 @@ impl Counting<'_> {
             self.budget.spend(1)?;
             let sums = self.grouped.entry(GroupKey { period, ..group.clone() })?;
             sums.join(&row.sums);
-            owners(self.query.cardinality, sums, series);
+            if let Some(series) = series {
+                owners(self.query.cardinality, sums, series);
+            }
         }
         Ok(true)
     }
@@ -168,7 +266,7 @@ impl Counting<'_> {
         series: &Series,
         range: TimeRange,
     ) -> Result<(), StoreError> {
-        let MonthScan { file, expired, parts } = month;
+        let MonthScan { file, expired, parts, .. } = month;
         if *expired {
             let month = crate::store::selection::from_micros(file.range.start).iso();
             return Err(StoreError::Expired(month[..7].to_owned()));
