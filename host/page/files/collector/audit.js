@@ -6,7 +6,7 @@ import { utc } from "/plot.js";
 
 const MONTHS = 13;
 const ROWS = 200;
-const VERDICTS = { complete: ["complete", "ok"], complete_with_declared_gaps: ["complete with declared gaps", "late"], not_provable: ["not provable", "failed"] };
+const RESULTS = { complete: ["complete", "ok"], complete_with_declared_gaps: ["complete with declared gaps", "late"], not_provable: ["not provable", "failed"] };
 
 let turn = 0; // An answer to an earlier question is not shown.
 let audited = null; // What the result is about.
@@ -87,7 +87,7 @@ const names = (list) => {
 };
 
 function show(found) {
-  const [words, colour] = VERDICTS[found.result];
+  const [words, colour] = RESULTS[found.result];
   text($("audit-verdict"), words);
   $("audit-verdict").className = `badge ${colour}`;
   const [project, from, to] = audited.map(([, value]) => value.replace("T", " "));
