@@ -67,7 +67,7 @@ function table(title, head, rows) {
   const more = rows.length > ROWS ? [element("p", { class: "quiet" }, `The first ${ROWS} of ${count(rows.length)}; the file has all.`)] : [];
   return [element("h3", {}, title),
     element("div", { class: "scroll short", role: "region", "aria-label": `Table: ${title}`, tabindex: 0 }, element("table", {},
-      element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
+      element("thead", {}, element("tr", {}, ...head.map((name, at) => element("th", { scope: "col", class: typeof rows[0][at] === "number" ? "number" : "" }, name)))),
       element("tbody", {}, ...rows.slice(0, ROWS).map((row) => element("tr", {}, ...cells(row)))))), ...more];
 }
 
