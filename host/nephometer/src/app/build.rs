@@ -141,6 +141,7 @@ async fn component_host(spec: &mut AgentSpec, has_store: bool) -> Result<Compone
         let mut promotions = Promotions::open(Some(&spec.store.path));
         let over = promotions.apply(&components, spec).await;
         promotions.end(&over);
+        promotions.tidy();
         components.set_spec(&spec.components).await;
     }
     Ok(components)

@@ -81,7 +81,6 @@ impl Promotions {
                 events::reload::refused(&reason);
             }
         }
-        self.tidy();
     }
 
     fn provision(&self, name: &str, promotion: &Promotion, spec: &AgentSpec) -> Provision {
@@ -177,7 +176,8 @@ impl Promotions {
         Ok(before)
     }
 
-    /// Removes copies that no promotion needs.
+    /// Removes copies that no promotion needs. Not during a reload: one that undoes a promotion may fail,
+    /// and then needs the copy again.
     pub(in crate::app) fn tidy(&self) {
         if let Some(files) = &self.files {
             let contents: Vec<&str> = self.by_name.values().map(Promotion::content).collect();
