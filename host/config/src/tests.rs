@@ -110,7 +110,7 @@ fn meters_match_like_the_reference() {
     let names = ["cpu", "cpu_util", "disk.read.bytes", "network.incoming.bytes", "CPU"];
     let expected = [
         "yyyyy", "ynnnn", "nyyyy", "nyyyy", "nnynn", "nnnyn", "ynyyn", "yyyyy", "ynnnn", "ynnnn",
-        "nnnnn", "yyyyy",
+        "nnnnn", "yyyyy", "yyyyy", "nyyyy",
     ];
     let spec = good("meters.yaml");
     assert_eq!(spec.sources.len(), expected.len());
