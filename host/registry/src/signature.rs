@@ -240,10 +240,9 @@ mod tests {
         let mut spec = SignaturesSpec::default();
         let key = CodeKeySpec { pem: "-----BEGIN PUBLIC KEY-----\n".to_owned(), revoked: false };
         spec.keys.insert("builder".to_owned(), key);
-        let error = verify("price", digest_of(b""), &[], &spec).unwrap_err().to_string();
-        assert!(
-            error.starts_with("components.signatures.keys.builder.pem: not a public key"),
-            "{error}"
-        );
+        let error = verify("price", digest_of(b""), &[], &spec).unwrap_err();
+        assert_eq!(error.to_string(), "components.signatures.keys.builder.pem cannot be used");
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.starts_with("not a public key"), "{reason}");
     }
 }
