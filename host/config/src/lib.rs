@@ -31,7 +31,7 @@ mod error;
 mod excerpt;
 mod exporter;
 mod filter;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod grant;
 mod inputs;

@@ -10,5 +10,5 @@ pub mod poll;
 mod resource_metadata;
 pub mod schedule;
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use libvirt::fuzz;

@@ -1,4 +1,4 @@
-//! Entry points of the fuzz targets in `host/fuzz`; compiled for them only.
+//! Entry points of the fuzz targets in `host/fuzz`, which a unit test calls, too.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -32,7 +32,8 @@ pub fn spool(data: &[u8]) {
         let store = Store::open(folder.path()).expect("a damaged store still opens");
         let counts = Arc::new(PublisherCount::default());
         // A spool that would be overwritten is refused.
-        let opened = store.spools().open("s/p", BOUNDS, WhenFull::DropOldest, &counts).await;
+        let opened =
+            store.spools().open("s/p", BOUNDS, WhenFull::DropOldest, (&counts, None)).await;
         let Ok((writer, mut reader)) = opened else { return };
         writer.push(envelopes(9..10)).await;
         let found = reader.lease(100).await.unwrap_or_default();
@@ -50,7 +51,7 @@ async fn intact() -> Vec<u8> {
     let spools: Spools = store.spools();
     let counts = Arc::new(PublisherCount::default());
     let (writer, _reader) =
-        spools.open("s/p", BOUNDS, WhenFull::DropOldest, &counts).await.expect("a spool");
+        spools.open("s/p", BOUNDS, WhenFull::DropOldest, (&counts, None)).await.expect("a spool");
     writer.push(envelopes(0..3)).await;
     std::fs::read(Path::new(folder.path()).join("agent.redb")).expect("the file")
 }
@@ -63,4 +64,19 @@ fn envelopes(ids: std::ops::Range<u128>) -> Vec<Envelope> {
         ..Envelope::default()
     };
     ids.map(make).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        /// So that the targets compile and hold before `make fuzz`, which takes longer.
+        #[test]
+        fn targets_take_any_bytes(data in proptest::collection::vec(any::<u8>(), 0..80)) {
+            super::spool(&data);
+        }
+    }
 }

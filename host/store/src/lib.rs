@@ -15,7 +15,7 @@ mod envelope;
 mod failures;
 mod folder;
 mod footprint;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod gap_tables;
 mod gaps;

@@ -1,4 +1,4 @@
-//! Entry points of the fuzz targets in `host/fuzz`. Not compiled otherwise.
+//! Entry points of the fuzz targets in `host/fuzz`, which a unit test calls, too.
 
 use std::sync::Arc;
 
@@ -194,4 +194,19 @@ fn few<'a, T>(
 ) -> Result<Vec<T>> {
     let count = input.int_in_range(0..=6)?;
     (0..count).map(|_| one(input)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        /// So that the targets compile and hold before `make fuzz`, which takes longer.
+        #[test]
+        fn targets_take_any_bytes(data in proptest::collection::vec(any::<u8>(), 0..400)) {
+            super::answer(&data);
+            super::options(&data);
+            super::component(&data);
+        }
+    }
 }

@@ -18,7 +18,7 @@ mod difference;
 mod digest;
 mod engine;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod guest;
 mod handle;

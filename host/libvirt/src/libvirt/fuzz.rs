@@ -1,4 +1,4 @@
-//! Entry points of the fuzz targets in `host/fuzz`, compiled for these only.
+//! Entry points of the fuzz targets in `host/fuzz`; tests compile them, too.
 
 use super::{ReadingBuilder, StatValue, describe};
 

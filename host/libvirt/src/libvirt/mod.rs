@@ -8,7 +8,7 @@
 mod connection;
 mod element;
 mod events;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod nova;
 mod stats;

@@ -1,4 +1,4 @@
-//! Entry points of the fuzz targets in `host/fuzz`.
+//! Entry points of the fuzz targets in `host/fuzz`; tests compile them, too.
 
 use super::connections::{read_request, write_response};
 use super::{Request, Response};

@@ -6,7 +6,7 @@
 
 mod client;
 mod connections;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod reply;
 
