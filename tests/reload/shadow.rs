@@ -22,6 +22,11 @@ fn shadows(agent: &Agent) -> Value {
     serde_json::from_str(&document).unwrap_or_default()
 }
 
+fn promotions(agent: &Agent) -> Value {
+    let document = command(agent, &["status", "--json"]).code(0).stdout;
+    serde_json::from_str::<Value>(&document).unwrap()["promoted"].clone()
+}
+
 /// Waits until the only shadow fits.
 fn wait_for(agent: &Agent, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
     eventually(what, PATIENCE, || Some(shadows(agent)[0].clone()).filter(&fits))
@@ -214,6 +219,8 @@ fn promotion_keeps_the_state_and_holds_until_the_configuration_has_another_versi
     let mut running = agent.run();
     running.wait_for_cycles(2);
     assert_eq!(digest(&agent), shadow, "after a restart");
+    let promoted = json!([{"component": "counting", "digest": shadow, "replaces": configured}]);
+    assert_eq!(promotions(&agent), promoted);
     // Version 1 does not read the state of version 2: the promotion cannot be undone, and stays.
     command(&agent, &["component", "promote", "counting", "--undo"])
         .code(78)
@@ -223,6 +230,7 @@ fn promotion_keeps_the_state_and_holds_until_the_configuration_has_another_versi
     install(&agent, "counting", &variant(&bytes("counting-v2"), 7));
     let now = replaced(&agent, &mut running, &shadow);
     assert!(now != configured && now != shadow);
+    assert_eq!(promotions(&agent), json!([]));
     running.stop().code(0);
     let mut running = agent.run();
     running.wait_for_cycles(1);

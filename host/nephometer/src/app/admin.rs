@@ -194,6 +194,7 @@ impl AdminService {
             "version": env!("CARGO_PKG_VERSION"),
             "sinks": sinks,
             "shadows": self.resources.shadows.all().iter().map(|one| shadows::summary(one)).collect::<Value>(),
+            "promoted": self.resources.shadows.promoted().iter().map(shadows::promoted).collect::<Value>(),
             "last_reload": {
                 "changes": last_reload.changes,
                 "problems": last_reload.problems,

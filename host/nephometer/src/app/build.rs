@@ -138,7 +138,7 @@ async fn component_host(spec: &mut AgentSpec, has_store: bool) -> Result<Compone
     let components =
         ComponentHost::start(&spec.components, &spec.cache).map_err(AppError::Components)?;
     if has_store {
-        let mut promotions = Promotions::open(Some(&spec.store.path));
+        let mut promotions = Promotions::open(Some(&spec.store.path), &ShadowList::default());
         let over = promotions.apply(&components, spec).await;
         promotions.end(&over);
         promotions.tidy();

@@ -1,6 +1,6 @@
-//! The shadows of an agent, for those who ask what they have found.
+//! The shadows of an agent, for those who ask what they have found, and those that were promoted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nephometer_pipeline::ShadowReport;
 use nephometer_wasm::ComponentStats;
@@ -28,17 +28,45 @@ impl ShadowEntry {
     }
 }
 
+/// A shadow that was promoted. Digests are in hexadecimal digits.
+#[derive(Debug, Clone)]
+pub(super) struct PromotedEntry {
+    pub(super) component: String,
+    pub(super) digest: String,
+    /// The digest of the configured component.
+    pub(super) replaces: String,
+}
+
 /// The shadows of an agent, for those who ask. A clone is the same list.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ShadowList(Arc<Mutex<Vec<Arc<ShadowEntry>>>>);
+pub(super) struct ShadowList(Arc<Mutex<ListedShadows>>);
+
+#[derive(Debug, Default)]
+struct ListedShadows {
+    running: Vec<Arc<ShadowEntry>>,
+    promoted: Vec<PromotedEntry>,
+}
 
 impl ShadowList {
-    /// All of them, in the order of the pipeline.
+    /// Those that run, in the order of the pipeline.
     pub(super) fn all(&self) -> Vec<Arc<ShadowEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().running.clone()
     }
 
     pub(super) fn replace(&self, entries: Vec<Arc<ShadowEntry>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entries;
+        self.lock().running = entries;
+    }
+
+    /// Those that were promoted, by component.
+    pub(super) fn promoted(&self) -> Vec<PromotedEntry> {
+        self.lock().promoted.clone()
+    }
+
+    pub(super) fn replace_promoted(&self, entries: Vec<PromotedEntry>) {
+        self.lock().promoted = entries;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ListedShadows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -100,7 +100,8 @@ impl Supervisor {
         let (running, refusals) = (HashMap::new(), Refusals::default());
         let (supply, inspections) = (Supply::default(), Inspections::default());
         let store = factory.streams.as_ref().map(|_| &*spec.store.path);
-        let (promotions, shadows) = (Promotions::open(store), Shadows::default());
+        let promotions = Promotions::open(store, &factory.shadows);
+        let shadows = Shadows::default();
         Self {
             factory,
             journal,

@@ -96,6 +96,15 @@ impl Status {
         for shadow in list(&answer["shadows"]) {
             writeln!(out, "{}", shadow_line(shadow))?;
         }
+        for promoted in list(&answer["promoted"]) {
+            writeln!(
+                out,
+                "{}@{} is promoted, in the place of the configured {}",
+                text(&promoted["component"]),
+                text(&promoted["digest"]),
+                text(&promoted["replaces"])
+            )?;
+        }
         if let Some(calls) = answer["libvirt"]["calls"].as_u64() {
             let number = |key: &str| answer["libvirt"][key].as_f64().unwrap_or_default();
             let share = 100.0 * number("busy_seconds") / number("seconds").max(1e-9);
@@ -186,13 +195,13 @@ impl ComponentStatus {
 /// A shadow in one line.
 pub(super) fn shadow_line(shadow: &Value) -> String {
     let mut line = format!(
-        "shadow of {}@{} in sink {}/{}: {}@{}, {}; {} samples compared, {} differ",
+        "shadow of {}@{} in sink {}/{}: {}{}, {}; {} samples compared, {} differ",
         text(&shadow["component"]),
         text(&shadow["live_digest"]),
         text(&shadow["sink"]),
         shadow["transformer"],
         text(&shadow["shadow"]),
-        shadow["digest"].as_str().map_or("none".to_owned(), clean),
+        shadow["digest"].as_str().map_or(String::new(), |digest| format!("@{}", clean(digest))),
         text(&shadow["state"]),
         shadow["samples"],
         shadow["differing"],

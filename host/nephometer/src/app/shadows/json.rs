@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::app::plan::short_digest;
 use crate::app::running::running_components;
-use crate::app::shadow_list::ShadowEntry;
+use crate::app::shadow_list::{PromotedEntry, ShadowEntry};
 use nephometer_config::shadow_name;
 use nephometer_model::Volume;
 use nephometer_pipeline::{MeterComparison, SampleDifference, ShadowProgress};
@@ -45,6 +45,16 @@ pub(in crate::app) fn summary(entry: &ShadowEntry) -> Value {
         "last_failure": progress.last_failure,
         "starts": progress.starts,
         "without_state": progress.is_reset,
+    })
+}
+
+/// A promotion in `status`.
+pub(in crate::app) fn promoted(entry: &PromotedEntry) -> Value {
+    let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+    json!({
+        "component": entry.component,
+        "digest": short(&entry.digest),
+        "replaces": short(&entry.replaces),
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::shadow_list::{PromotedEntry, ShadowList};
 use crate::app::supply::supplied;
 use nephometer_config::{
     AgentSpec, ComponentOrigin, ContentDigest, Provision, ShadowSource, shadow_name,
@@ -34,6 +35,8 @@ pub(in crate::app) struct Promotions {
     /// `None` without a store on disk.
     files: Option<PromotedFiles>,
     by_name: BTreeMap<String, Promotion>,
+    /// Where those who ask find them.
+    list: ShadowList,
 }
 
 impl Promotion {
@@ -45,10 +48,21 @@ impl Promotion {
 
 impl Promotions {
     /// Reads what the store has. A list that cannot be read is logged: the configured components run.
-    pub(in crate::app) fn open(store: Option<&Path>) -> Self {
+    pub(in crate::app) fn open(store: Option<&Path>, list: &ShadowList) -> Self {
         let files = store.map(PromotedFiles::new);
         let by_name = files.as_ref().map_or_else(BTreeMap::new, read);
-        Self { files, by_name }
+        let promotions = Self { files, by_name, list: list.clone() };
+        promotions.show();
+        promotions
+    }
+
+    fn show(&self) {
+        let entry = |(component, one): (&String, &Promotion)| PromotedEntry {
+            component: component.clone(),
+            digest: one.content.clone(),
+            replaces: one.replaces.clone(),
+        };
+        self.list.replace_promoted(self.by_name.iter().map(entry).collect());
     }
 
     /// Puts promoted shadows in the place of their components. Returns the components that the
@@ -173,6 +187,7 @@ impl Promotions {
                 .map_err(|error| format!("the promotion cannot be written: {error}"))?;
         }
         self.by_name = changed;
+        self.show();
         Ok(before)
     }
 
