@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Agent, PATIENCE, Running, eventually, faketime, ndjson, number, text};
+use crate::harness::{Agent, PATIENCE, Running, eventually, ndjson, number, text};
 
 fn gaps(agent: &Agent) -> Vec<Value> {
     let ended = agent.execute(&["gaps", "--json"]).code(0);
@@ -102,11 +102,7 @@ fn clock_step_makes_no_implausible_rate() {
     let agent = agent("faults-clock");
     let jump = agent.folder.at("jump");
     fs::write(&jump, "+0").unwrap();
-    let agent = agent
-        .variable("LD_PRELOAD", faketime())
-        .variable("FAKETIME_TIMESTAMP_FILE", jump.to_str().unwrap())
-        .variable("FAKETIME_NO_CACHE", "1")
-        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let agent = agent.wall_clock(&jump);
     let mut running = agent.run();
     running.wait_for_cycles(2);
     let leap = |running: &mut Running, by: &str| {

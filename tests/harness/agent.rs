@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
-use super::{Folder, Ledger, PATIENCE, eventually, root};
+use super::{Folder, Ledger, PATIENCE, eventually, faketime, root};
 
 /// A configuration in its own folder, to be run by the real binary.
 pub(crate) struct Agent {
@@ -93,6 +93,14 @@ impl Agent {
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Lets the agent's wall clock be off by what a file has, such as `+60` seconds, which may change.
+    pub(crate) fn wall_clock(self, offset: &Path) -> Self {
+        self.variable("LD_PRELOAD", faketime())
+            .variable("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap())
+            .variable("FAKETIME_NO_CACHE", "1")
+            .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     /// Compiles `tests/faults/NAME.c` and loads it into the agent, with its settings as variables.

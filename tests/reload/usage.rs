@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::{agent, bytes, install, logged, samples, status, variant};
-use crate::harness::{Agent, Running, faketime, number, text};
+use crate::harness::{Agent, Running, number, text};
 
 const USAGE: &str =
     "[{name: usage, parameters: {meters: [cpu], window: hour, grace: 60, gap: 900, gaps: hold}}]";
@@ -27,13 +27,8 @@ fn a_window_goes_on_in_a_replaced_component_and_is_exact() {
     install(&agent, "usage", &bytes("usage"));
     // Ten minutes past an hour, so that the first window has room for a leap.
     let ahead = 4_200 - jiff::Timestamp::now().as_second() % 3_600;
-    fs::write(agent.folder.at("jump"), format!("+{ahead}")).unwrap();
-    let jump = agent.folder.at("jump");
-    let agent = agent
-        .variable("LD_PRELOAD", faketime())
-        .variable("FAKETIME_TIMESTAMP_FILE", jump.to_str().unwrap())
-        .variable("FAKETIME_NO_CACHE", "1")
-        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let jump = agent.folder.write("jump", format!("+{ahead}"));
+    let agent = agent.wall_clock(&jump);
     let mut running = agent.run();
     running.wait_for_cycles(3);
     install(&agent, "usage", &variant(&bytes("usage"), 1));
