@@ -121,45 +121,60 @@ mod tests {
         nanoseconds(text.parse().unwrap()).unwrap()
     }
 
-    fn window(kind: WindowKind, zone: &str, time: &str) -> (String, String) {
-        let calendar = Calendar::new(kind, zone).unwrap();
-        let Window { start, end } = calendar.window(at(time));
-        (calendar.text(start), calendar.text(end))
-    }
-
-    fn texts(start: &str, end: &str) -> (String, String) {
-        (start.to_owned(), end.to_owned())
-    }
-
     #[test]
     fn windows_are_those_of_the_wall_clock() {
         use WindowKind::{Day, Hour, Month};
-        assert_eq!(
-            window(Day, "Europe/Berlin", "2026-03-29T12:00:00Z"),
-            texts("2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00")
-        );
-        assert_eq!(
-            window(Month, "Asia/Kolkata", "2026-02-28T18:30:00Z"),
-            texts("2026-03-01T00:00:00+05:30", "2026-04-01T00:00:00+05:30")
-        );
-        assert_eq!(
-            window(Hour, "Asia/Kolkata", "2026-02-28T18:29:59Z"),
-            texts("2026-02-28T23:00:00+05:30", "2026-03-01T00:00:00+05:30")
-        );
-        // The hour that comes twice is two windows.
-        assert_eq!(
-            window(Hour, "Europe/Berlin", "2026-10-25T00:30:00Z"),
-            texts("2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00")
-        );
-        assert_eq!(
-            window(Hour, "Europe/Berlin", "2026-10-25T01:00:00Z"),
-            texts("2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00")
-        );
-        // A change of half an hour.
-        assert_eq!(
-            window(Hour, "Australia/Lord_Howe", "2026-10-03T15:40:00Z"),
-            texts("2026-10-04T02:30:00+11:00", "2026-10-04T03:00:00+11:00")
-        );
+        let windows = [
+            (
+                Day,
+                "Europe/Berlin",
+                "2026-03-29T12:00:00Z",
+                "2026-03-29T00:00:00+01:00",
+                "2026-03-30T00:00:00+02:00",
+            ),
+            (
+                Month,
+                "Asia/Kolkata",
+                "2026-02-28T18:30:00Z",
+                "2026-03-01T00:00:00+05:30",
+                "2026-04-01T00:00:00+05:30",
+            ),
+            (
+                Hour,
+                "Asia/Kolkata",
+                "2026-02-28T18:29:59Z",
+                "2026-02-28T23:00:00+05:30",
+                "2026-03-01T00:00:00+05:30",
+            ),
+            // The hour that comes twice is two windows.
+            (
+                Hour,
+                "Europe/Berlin",
+                "2026-10-25T00:30:00Z",
+                "2026-10-25T02:00:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+            ),
+            (
+                Hour,
+                "Europe/Berlin",
+                "2026-10-25T01:00:00Z",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T03:00:00+01:00",
+            ),
+            // A change of half an hour.
+            (
+                Hour,
+                "Australia/Lord_Howe",
+                "2026-10-03T15:40:00Z",
+                "2026-10-04T02:30:00+11:00",
+                "2026-10-04T03:00:00+11:00",
+            ),
+        ];
+        for (kind, zone, time, start, end) in windows {
+            let calendar = Calendar::new(kind, zone).unwrap();
+            let window = calendar.window(at(time));
+            assert_eq!([calendar.text(window.start), calendar.text(window.end)], [start, end]);
+        }
         assert!(Calendar::new(Day, "Europe/Atlantis").is_none());
     }
 

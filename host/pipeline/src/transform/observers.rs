@@ -28,8 +28,8 @@ impl Observers {
         self.passages.push(passage);
     }
 
-    /// Shows the batch, which has been processed for its output and flushed, to all. `down` tells
-    /// whether a transformer has no instance.
+    /// Shows the batch, which has been processed for its output and flushed, to all. `down` is
+    /// true for a transformer without an instance.
     pub(super) fn show_flushed(&mut self, batch: &JournaledBatch, down: impl Fn(usize) -> bool) {
         self.shadows.offer((batch, &self.passages), down);
         self.show();

@@ -112,8 +112,8 @@ impl ShadowFeeds {
         self.detach();
     }
 
-    /// Offers a batch that has succeeded. `passages` are what it has become, in order; `down` tells
-    /// whether a transformer has no instance.
+    /// Offers a batch that has succeeded. `passages` are what it has become, in order; `down` is
+    /// true for a transformer without an instance.
     pub(super) fn offer(
         &mut self,
         (batch, passages): (&JournaledBatch, &[Passage]),

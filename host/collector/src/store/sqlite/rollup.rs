@@ -132,15 +132,12 @@ pub(super) fn count_all(connection: &Connection) -> rusqlite::Result<()> {
 fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
     let mut counted = 0;
     for (span, length) in (0_u8..).zip(SPANS) {
-        let sql = "SELECT series, start FROM rollup WHERE stale = 1 AND span = ?1 AND start <= ?2 \
-                   ORDER BY start LIMIT ?3";
-        let left = i64::try_from(BATCH - counted).unwrap_or(0);
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement
-            .query_map(params![span, until.saturating_sub(length), left], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let stale: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        let stale = stale(
+            connection,
+            "series, start FROM rollup",
+            (span, until - length),
+            BATCH - counted,
+        )?;
         for (series, start) in &stale {
             count(connection, span, *series, *start)?;
         }
@@ -153,20 +150,30 @@ fn count_some(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
     Ok(counted)
 }
 
+/// The oldest stale sums of a span that begin up to a time: whose they are, and their beginning.
+fn stale(
+    connection: &Connection,
+    sums: &str,
+    (span, until): (u8, i64),
+    most: usize,
+) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let sql = format!(
+        "SELECT {sums} WHERE stale = 1 AND span = ?1 AND start <= ?2 ORDER BY start LIMIT ?3"
+    );
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows =
+        statement.query_map(params![span, until, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
 /// Adds up some of the stale sums of projects. Returns how many sums of series could have been
 /// counted in this time, which is `most` if there may be more.
 fn count_projects(connection: &Connection, until: i64, most: usize) -> rusqlite::Result<usize> {
     let mut work = 0;
     for (span, length) in (0_u8..).zip(SPANS) {
-        let sql = "SELECT project_meter, start FROM project_rollup \
-                   WHERE stale = 1 AND span = ?1 AND start <= ?2 ORDER BY start LIMIT ?3";
-        let left = i64::try_from(most - work).unwrap_or(0);
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement
-            .query_map(params![span, until.saturating_sub(length), left], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let stale: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        let sums = "project_meter, start FROM project_rollup";
+        let stale = stale(connection, sums, (span, until - length), most - work)?;
         for (project_meter, start) in stale {
             work += 1 + add_up(connection, span, project_meter, start)? / ADDED;
             if work >= most {
