@@ -181,6 +181,9 @@ fn a_shadow_that_cannot_begin_reports_the_reason() {
     let found = wait_for(&agent, "a refusal", |one| one["state"] == "stopped");
     assert!(text(&found, "reason").contains("refuses the state of the live component"), "{found}");
     fs::write(agent.folder.at("next.wasm"), b"no wasm").unwrap();
+    // A warning: the live component works without it.
+    agent.execute(&["check"]).code(0).reports("not a WebAssembly component");
+    agent.execute(&["check", "--strict"]).code(78);
     wait_for_reason(&agent, "not a WebAssembly component");
     let refused = command(&agent, &["component", "promote", "counting"]).code(78);
     refused.reports("refused: the shadow of counting does not run");
@@ -188,6 +191,7 @@ fn a_shadow_that_cannot_begin_reports_the_reason() {
     wait_for_reason(&agent, "traps in configure");
     fs::remove_file(agent.folder.at("next.wasm")).unwrap();
     wait_for_reason(&agent, "No such file");
+    assert!(logged(&running, "component shadow stopped", 4).len() >= 4);
     command(&agent, &["component", "promote", "other"]).code(78).reports("has no shadow");
     running.wait_for_cycles(1);
     running.stop().code(0);

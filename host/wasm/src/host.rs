@@ -120,7 +120,7 @@ fn shadow_memory(spec: &ComponentsSpec) -> u64 {
 }
 
 /// The name of a file without its extension.
-fn stem(path: &Path) -> Cow<'_, str> {
+pub(crate) fn stem(path: &Path) -> Cow<'_, str> {
     path.file_stem().map_or("component".into(), |stem| stem.to_string_lossy())
 }
 
@@ -221,7 +221,7 @@ impl ComponentHost {
     }
 
     /// The same under another name than that of the file.
-    async fn open_as<R: CachedRole>(
+    pub(crate) async fn open_as<R: CachedRole>(
         &self,
         path: &Path,
         name: &str,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
 use wasmtime::component::Component;
 
-use super::host::ComponentHost;
+use super::host::{ComponentHost, stem};
 use super::load;
 use super::log::clean;
 use super::publisher::PublisherRole;
@@ -65,19 +65,33 @@ impl ComponentHost {
     /// # Errors
     /// If the agent would refuse it.
     pub async fn inspect(&self, path: &Path) -> Result<Inspection, ComponentError> {
+        self.inspect_as(path, &stem(path)).await
+    }
+
+    /// The same for the component that the agent would load under this name: one that runs is not
+    /// loaded again.
+    ///
+    /// # Errors
+    /// If there is none, or the agent would refuse it.
+    pub async fn inspect_named(&self, name: &str) -> Result<Inspection, ComponentError> {
+        self.inspect_as(&self.find(name).await?, name).await
+    }
+
+    async fn inspect_as(&self, path: &Path, name: &str) -> Result<Inspection, ComponentError> {
         let size = path
             .metadata()
             .map_err(|source| ComponentError::Unreadable { path: path.to_owned(), source })?
             .len();
-        let (digest, publisher, code, description) = match self.open::<TransformerRole>(path).await
-        {
+        let transformer = self.open_as::<TransformerRole>(path, name).await;
+        let (digest, publisher, code, description) = match transformer {
             Ok(loaded) => {
                 let description = self.describe(&loaded, ()).await?;
                 (loaded.digest, false, loaded.code().clone(), description)
             }
             // Unless it is a publisher, the error as a transformer is more helpful.
             Err(error) => {
-                let Ok(loaded) = self.open::<PublisherRole>(path).await else { return Err(error) };
+                let publisher = self.open_as::<PublisherRole>(path, name).await;
+                let Ok(loaded) = publisher else { return Err(error) };
                 let description = self.describe(&loaded, self.no_access(&loaded)).await?;
                 (loaded.digest, true, loaded.code().clone(), description)
             }

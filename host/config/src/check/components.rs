@@ -173,14 +173,6 @@ fn shadow(
         let origin = registries::origin(check, (name, &pointer, "shadow"), &text)?;
         return Some(Some(ShadowSource::Registry(origin)));
     }
-    if text.is_empty() {
-        check.fault(
-            &pointer,
-            "`shadow` is empty",
-            "name a file or write oci://HOST/REPOSITORY:TAG",
-        );
-        return None;
-    }
     Some(Some(ShadowSource::File(PathBuf::from(text))))
 }
 

@@ -7,23 +7,25 @@ use sha2::{Digest, Sha224};
 use tokio::sync::{mpsc, watch};
 
 use super::admin::{AdminResources, AdminService, PageAccess};
-use super::factory::{ComponentProblem, Factory, message_form};
+use super::factory::{ComponentProblem, Factory, message_form, problems_of};
 use super::listeners::Listeners;
 use super::shadow_list::ShadowList;
-use super::shadows::Promotions;
+use super::shadows::{Promotions, shadow_of};
 use super::sources::sources_of;
 use super::supervisor::{Supervisor, SupervisorChannels};
 use super::supply::{Supply, provisions};
 use super::{App, AppError, BackgroundTasks, CHANGES, Options, Reload};
 use crate::control;
-use nephometer_config::{self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec};
+use nephometer_config::{
+    self as config, AgentSpec, SinkSpec, SourceSpec, StoreSpec, TransformerSpec,
+};
 use nephometer_libvirt::hypervisor::{self, Hypervisor, Pace};
 use nephometer_libvirt::poll::{Discovery, PollContext, PollCounts};
 use nephometer_libvirt::schedule::Clock;
 use nephometer_model::{HostId, ServerSource, Timestamp};
 use nephometer_openstack::{CloudSettings, Refresher, ServerFeed};
 use nephometer_pipeline::publish::{PublisherTask, Rotation, StreamContext};
-use nephometer_pipeline::transform::StateBudget;
+use nephometer_pipeline::transform::{ComponentTransformer, StateBudget};
 use nephometer_pipeline::{PublisherFanout, Sink, SinkEvent, SinkHandle, SinkParts, Taps};
 use nephometer_store::{DeadLetters, Identity, Journal, JournalBounds, Spools, Store, WhenFull};
 use nephometer_telemetry::{Service, events};
@@ -145,6 +147,27 @@ async fn component_host(spec: &mut AgentSpec, has_store: bool) -> Result<Compone
         components.set_spec(&spec.components).await;
     }
     Ok(components)
+}
+
+impl App {
+    /// Why shadows of the configuration could not begin: each is loaded with the options of its
+    /// transformer.
+    pub(crate) async fn shadow_problems(&self) -> Vec<ComponentProblem> {
+        let components = &self.spec.components;
+        let has_shadow = |one: &&TransformerSpec| {
+            components.by_name.get(&*one.name).is_some_and(|spec| spec.shadow.is_some())
+        };
+        let (host, sinks) = (self.component_host(), self.spec.pipeline.sinks.iter());
+        let mut problems = Vec::new();
+        for transformer in sinks.flat_map(|sink| &sink.transformers).filter(has_shadow) {
+            let shadow = shadow_of(transformer);
+            let created = ComponentTransformer::create(&host, &shadow, "check");
+            if let Err(error) = created.await {
+                problems.extend(problems_of(&shadow, error));
+            }
+        }
+        problems
+    }
 }
 
 /// Commands that only look at the agent answer nobody.

@@ -287,7 +287,7 @@ fn placed(
 }
 
 /// Places errors in options at these options, and other errors where the file names the component.
-fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
+pub(super) fn problems_of(spec: &TransformerSpec, error: ComponentError) -> Vec<ComponentProblem> {
     match error {
         ComponentError::Options { errors, omitted, .. } => {
             let kept = errors.len();

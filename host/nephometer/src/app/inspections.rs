@@ -26,7 +26,7 @@ impl Inspections {
             }
             let inspection = match known.remove(&digest) {
                 Some(inspection) => Some(inspection),
-                None => inspect(host, &key.identity.component).await,
+                None => host.inspect_named(&key.identity.component).await.ok(),
             };
             // A file that was replaced since has another digest: without it a plan shows less.
             if let Some(found) = inspection.filter(|found| *found.digest.as_bytes() == digest) {
@@ -45,16 +45,12 @@ impl Inspections {
         let mut lines = settings(&old.spec, &new.spec);
         if old.identity.digest != new.identity.digest
             && let Some(before) = self.0.get(&old.identity.digest)
-            && let Some(after) = inspect(host, &new.identity.component).await
+            && let Ok(after) = host.inspect_named(&new.identity.component).await
         {
             lines.extend(before.differences(&after));
         }
         lines
     }
-}
-
-async fn inspect(host: &ComponentHost, name: &str) -> Option<Inspection> {
-    host.inspect(&host.find(name).await.ok()?).await.ok()
 }
 
 /// Limits, grants and failure actions that differ.

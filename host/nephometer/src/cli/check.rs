@@ -121,7 +121,8 @@ fn screen() -> Screen {
     Screen { width, is_coloured: output::is_coloured() }
 }
 
-/// Builds an agent without starting it. Writes to its cache only. Returns what its components ignore.
+/// Builds an agent without starting it. Writes to its cache only. Returns what its components ignore,
+/// and what is wrong with shadows, without which it works.
 pub(super) fn build_app(
     runtime: &Runtime,
     mut spec: AgentSpec,
@@ -129,5 +130,10 @@ pub(super) fn build_app(
     spec.components.compiler = compile::program();
     let schedule = PollSchedule { max_cycles: Some(0), interval: None };
     let options = Options { schedule, store: false, ..Options::default() };
-    runtime.block_on(async { App::build(spec, options).await.map(App::into_warnings) })
+    runtime.block_on(async {
+        let app = App::build(spec, options).await?;
+        let mut warnings = app.shadow_problems().await;
+        warnings.extend(app.into_warnings());
+        Ok(warnings)
+    })
 }

@@ -16,7 +16,7 @@ pub(super) use json::{full, promoted, summary};
 use nephometer_config::{AgentSpec, ShadowSpec, StateMismatch, TransformerSpec, shadow_name};
 use nephometer_pipeline::transform::ComponentTransformer;
 use nephometer_pipeline::{Shadow, ShadowReport, SinkHandle};
-use nephometer_telemetry::Chain;
+use nephometer_telemetry::{Chain, events};
 use nephometer_wasm::ComponentHost;
 pub(super) use promotions::Promotions;
 
@@ -101,6 +101,11 @@ async fn key(
     Some(ShadowKey { sink: Arc::clone(sink), index, live: live.clone(), shadow, found })
 }
 
+/// The shadow of a transformer: another component with the same options.
+pub(super) fn shadow_of(transformer: &TransformerSpec) -> TransformerSpec {
+    TransformerSpec { name: shadow_name(&transformer.name).into(), ..transformer.clone() }
+}
+
 fn start(
     factory: &Arc<Factory>,
     host: &ComponentHost,
@@ -120,6 +125,7 @@ fn start(
         report: ShadowReport::default(),
     });
     if let Err(reason) = &key.found {
+        events::component::shadow_stopped(&key.sink, component, reason);
         entry.report.stop(reason.clone());
         return RunningShadow { key, entry, task: None };
     }
@@ -132,14 +138,21 @@ fn start(
         threads: host.guest_threads(),
         report: entry.report.clone(),
     };
-    let transformer =
-        TransformerSpec { name: shadow_name(component).into(), ..transformer.clone() };
+    let transformer = shadow_of(transformer);
     // It may have to be compiled: nobody waits for it.
     let host = host.clone();
     let task = tokio::spawn(async move {
         match ComponentTransformer::create(&host, &transformer, &place).await {
             Ok(transformer) => shadow.run(Box::new(transformer)).await,
-            Err(error) => shadow.report.stop(Chain(&error).to_string()),
+            Err(error) => {
+                let reason = Chain(&error).to_string();
+                events::component::shadow_stopped(
+                    &shadow.sink_name,
+                    &shadow.live.component,
+                    &reason,
+                );
+                shadow.report.stop(reason);
+            }
         }
     });
     RunningShadow { key, entry, task: Some(task) }

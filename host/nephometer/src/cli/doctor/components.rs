@@ -66,7 +66,11 @@ pub(super) fn check(
         Ok(ignored) => {
             let warning = |one: &crate::app::ComponentProblem| {
                 let message = format!("{}: {}", one.place, one.reason);
-                Diagnosis::warning(CHECK, message, "remove the option, or correct its name")
+                Diagnosis::warning(
+                    CHECK,
+                    message,
+                    "correct the option or the shadow; nephometer check prints its place",
+                )
             };
             ignored.iter().map(warning).collect()
         }
