@@ -50,7 +50,7 @@ test-languages: build ## test the example components in languages other than Rus
 	scripts/languages-test
 
 .PHONY: test
-test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe oras schemathesis test-languages guide docs instructions ## run all checks that a change must pass
+test: install-test build fmt lint doc contract ceilometer ceilometerclient openstack axe duckdb oras schemathesis test-languages guide docs instructions ## run all checks that a change must pass
 	cargo test --locked $(GUESTS)
 	cargo test --release --locked --workspace --exclude nephometer-bench
 	@if [ -x $(DENY) ]; then $(MAKE) --no-print-directory deny; else echo 'cargo-deny is not installed: `make deny` installs and runs it'; fi
@@ -77,6 +77,10 @@ oracles: build ceilometer ## compare with real services that are too large for `
 axe: # install axe-core for the test of the page
 	scripts/axe
 
+.PHONY: duckdb
+duckdb: # install DuckDB for the test of exports
+	scripts/duckdb
+
 .PHONY: oras
 oras: # install oras for tests of registries
 	scripts/oras
@@ -94,7 +98,7 @@ openstack: # install a real Keystone, Nova and Glance for tests
 	scripts/openstack install
 
 .PHONY: soak
-soak: install-test build ceilometer ceilometerclient openstack axe oras ## run the tests with full counts
+soak: install-test build ceilometer ceilometerclient openstack axe duckdb oras ## run the tests with full counts
 	NEPHOMETER_TEST_SCALE=full cargo test --release --locked --workspace --exclude nephometer-bench
 
 .PHONY: bench

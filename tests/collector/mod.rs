@@ -5,6 +5,7 @@ mod api;
 mod audit_page;
 mod client;
 mod closing;
+mod export;
 mod figures;
 mod gaps;
 mod keystone;

@@ -10,6 +10,7 @@ mod cli;
 pub mod fuzz;
 mod ingest;
 mod message;
+mod parquet_file;
 mod python;
 mod sample;
 mod signature;

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod closing;
 mod erase;
+mod export;
 mod import;
 mod letters;
 mod manual;
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Import(import::Import),
+    Export(export::Export),
     #[command(subcommand)]
     Query(query::Query),
     Status(store::Status),
@@ -113,6 +115,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Import(import) => import.execute(),
+        Command::Export(export) => export.execute(),
         Command::Query(query) => query.execute(),
         Command::Status(status) => status.execute(),
         Command::Backup(backup) => backup.execute(),

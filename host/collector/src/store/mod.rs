@@ -45,7 +45,7 @@ pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
 pub(crate) use selection::{
     MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, from_micros, micros,
 };
-pub(crate) use sqlite::{SqliteStore, restore};
+pub(crate) use sqlite::{SqliteStore, month_range, restore};
 pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
 
 use super::sample::{MeterKey, OwnerKey, SampleId};

@@ -42,6 +42,7 @@ use nephometer_model::Timestamp;
 use super::selection::micros;
 use super::{
     Closing, Committed, Corrections, Erased, Group, Reader, Storage, StoreError, StoredLetter,
+    TimeRange,
 };
 use file::{FileKey, MonthFile, MonthName};
 use ledger::LedgerFile;
@@ -213,6 +214,11 @@ fn months(folder: &Path) -> Result<Vec<(FileKey, PathBuf)>, StoreError> {
 
 fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> StoreError {
     StoreError::File { doing, path: path.to_owned(), source }
+}
+
+/// The times of a month such as `2026-11`.
+pub(crate) fn month_range(name: &str) -> Option<TimeRange> {
+    MonthName::read(name).map(|month| month.range())
 }
 
 /// The month of a time.
