@@ -1,6 +1,5 @@
 //! Writes samples as a Parquet file, in row groups of bounded size.
 
-
 use std::io::Write;
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use parquet::errors::ParquetError;
 
 use super::output::print;
 use super::{ConfigOption, Failure};
@@ -16,7 +17,7 @@ use crate::store::{Reader, Selection, SqliteStore, TimeRange, WantedOwner, month
 ///
 /// DuckDB, pandas, Spark and others read such files. The collector may run meanwhile. Months are those of UTC.
 #[derive(Debug, Args)]
-pub(super) struct Export {
+pub(super) struct ExportMonths {
     #[command(flatten)]
     config: ConfigOption,
     /// The folder; it is created if it is missing, and files that are there stay as they are
@@ -32,7 +33,7 @@ pub(super) struct Export {
     project: Option<String>,
 }
 
-impl Export {
+impl ExportMonths {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
         let mut reader = SqliteStore::read_only(&spec.keep.path, u64::MAX)?;
@@ -99,7 +100,11 @@ impl Export {
             }
         })?;
         if let Some(failure) = failure {
-            return Err(failure.into());
+            // Its text is that of its source.
+            return Err(match failure {
+                ParquetError::External(source) => anyhow::Error::from_boxed(source),
+                other => other.into(),
+            });
         }
         let out = file.finish()?.into_inner().map_err(|error| error.into_error())?;
         out.sync_all()?;

@@ -48,7 +48,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Import(import::Import),
-    Export(export::Export),
+    Export(export::ExportMonths),
     #[command(subcommand)]
     Query(query::Query),
     Status(store::Status),
@@ -156,7 +156,9 @@ fn code(error: &anyhow::Error) -> u8 {
         if wrong_month || cause.is::<ImportError>() {
             return 64;
         }
-        if cause.is::<StoreError>() || cause.is::<std::io::Error>() {
+        let not_written =
+            cause.is::<std::io::Error>() || cause.is::<parquet::errors::ParquetError>();
+        if cause.is::<StoreError>() || not_written {
             return 69;
         }
     }
