@@ -241,6 +241,7 @@ package: $(DEB) $(AUDIT) ## build the Debian packages in target/package/debian
 .PHONY: package-test
 package-test: package ## try the packages in a container that systemd boots: install, reload, watchdog, upgrade, purge; needs root
 	scripts/install package
+	scripts/package-before
 	scripts/package-test
 
 .PHONY: reproduce

@@ -61,4 +61,5 @@ mod spool;
 mod status;
 mod tables;
 mod transformers;
+mod upgrade;
 mod workspace;

@@ -1,14 +1,13 @@
-//! `nephometer spool` on pending and rejected envelopes, and the upgrade of a store of format 1.
+//! `nephometer spool` on pending and rejected envelopes.
 
 use std::collections::HashSet;
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::delivery::first_deliveries;
 use crate::harness::{
-    Agent, Arrival, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, root, text,
+    Agent, Arrival, Consumer, PATIENCE, broker, closed_port, eventually, ndjson, text,
 };
 use crate::hostile::emissions::multiplies;
 
@@ -112,41 +111,4 @@ fn rejected_envelopes_are_kept_and_can_be_sent_again() {
     agent.execute(&["spool", "requeue", "out/udp://127.0.0.1:9"]).code(0);
     let [spool] = &spools(&agent)[..] else { panic!("one spool") };
     assert_eq!((&spool["set_aside"], spool["held"].as_u64()), (&0.into(), Some(publisher.dropped)));
-}
-
-/// `tests/stores/1` was written before spools existed: 24 polling cycles of two domains. The broker was
-/// unavailable and has none of them; the file has all that the accumulator had flushed.
-#[test]
-fn store_of_the_previous_format_is_upgraded() {
-    let agent = Agent::new("spool-upgrade")
-        // Includes compiling components, on a machine that may be busy.
-        .set("shutdown_grace", "60s")
-        .amqp(broker().amqp_url())
-        .libvirt("sim://?domains=2&seed=1");
-    let (store, out) = (agent.folder.at("store"), agent.folder.at("out"));
-    fs::create_dir(&store).unwrap();
-    let old = root().join("tests/stores/1");
-    fs::copy(old.join("host-generation"), store.join("host-generation")).unwrap();
-    let unpacked = Command::new("gzip").arg("-dc").arg(old.join("agent.redb.gz")).output().unwrap();
-    assert!(unpacked.status.success());
-    fs::write(store.join("agent.redb"), unpacked.stdout).unwrap();
-    let rate = "{name: rate_of_change, parameters: {target: {name: cpu_util, unit: \"%\", type: gauge, scale: \"100.0 / (10**9 * (resource_metadata.cpu_number or 1))\"}}}";
-    let agent = agent.pipeline(&format!(
-        "sources: [{{name: s, interval: 1, meters: [cpu], sinks: [file, broker]}}]\n\
-         sinks:\n\
-         - {{name: file, transformers: [{{name: accumulator, parameters: {{size: 5}}}}], publishers: ['file://{}?json']}}\n\
-         - {{name: broker, transformers: [{rate}], publishers: ['notifier://?topic=upgrade']}}\n",
-        out.display()
-    ));
-    let consumer = Consumer::new(broker().amqp_url(), "upgrade");
-    let mut running = agent.run();
-    running.wait_for_cycles(2);
-    let ended = running.stop().code(0);
-    assert!(ended.logged("damaged store moved aside").is_empty());
-    // Two domains, from the second polling cycle on.
-    let cycles = usize::try_from(ended.ledger().polled / 2).unwrap();
-    let arrivals =
-        consumer.wait_until("all rates", |all| first_deliveries(all).len() >= 2 * (23 + cycles));
-    let samples = first_deliveries(&arrivals);
-    assert_eq!(samples.len(), 2 * (23 + cycles), "{:?}", ended.ledger());
 }
