@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Ended, component, root};
+use crate::harness::{Agent, Ended, component, root, text};
 
 fn test(agent: &Agent, component: &Path, fixture: &str, more: &[&str]) -> Ended {
     let arguments = ["component", "test", component.to_str().unwrap(), fixture];
@@ -164,4 +164,31 @@ fn bench_prints_the_cost_per_row() {
     assert_eq!((rows, out), ("40", "40"), "every series has a predecessor");
     assert!(nanos.parse::<f64>().unwrap() > 0.0 && batches.parse::<usize>().unwrap() >= 3);
     assert!(ended.stdout.contains("peak memory: "), "{}", ended.stdout);
+}
+
+#[test]
+fn profile_names_the_functions_of_the_component() {
+    let agent = Agent::new("fixtures-profile");
+    let path = component("rate_of_change");
+    let run = |more: &[&str]| {
+        let fixed = ["component", "profile", path.to_str().unwrap()];
+        agent.execute(&[&fixed, more].concat())
+    };
+    let done = run(&["--time", "1s", "--output", "a.json", "--json"]).code(0);
+    let found: Value = serde_json::from_str(&done.stdout).unwrap();
+    let functions = found["functions"].as_array().unwrap();
+    assert!(found["stacks"].as_u64().unwrap() > 20, "{found}");
+    let share = |one: &Value, name: &str| one[name].as_f64().unwrap();
+    let of = |function: &&Value| text(function, "function").contains("RateOfChange as ");
+    let transform = functions.iter().find(of).unwrap();
+    assert!(share(transform, "total") > 0.1, "{found}");
+    let own: f64 = functions.iter().map(|one| share(one, "self")).sum();
+    assert!((own - 1.0).abs() < 1e-9, "{own}");
+    // In the format that the Firefox Profiler reads.
+    let file: Value =
+        serde_json::from_slice(&std::fs::read(agent.folder.at("a.json")).unwrap()).unwrap();
+    let stacks = file["threads"][0]["samples"]["stack"].as_array().unwrap();
+    assert_eq!(stacks.len() as u64, found["stacks"]);
+    run(&["--time", "1ms", "--rows", "1"]).code(70).reports("did not run long enough");
+    run(&["--time", "200ms", "--output", "/proc/none"]).code(70).reports("/proc/none");
 }

@@ -156,7 +156,7 @@ fn files_of_the_earlier_collector_are_migrated() {
     let state = collector.state();
     let counts = &state["counts"];
     assert_eq!(
-        (&counts["stored"], &counts["duplicates"]),
+        (&counts["stored"], &counts["duplicate"]),
         (&json!(expected.len()), &json!(expected.len()))
     );
 }

@@ -73,8 +73,8 @@ struct CallState {
 pub(super) struct ClockGuard(Arc<ClockState>);
 
 impl Clock {
-    /// Starts the clock's thread, which ends with the engine.
-    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+    /// Starts the clock's thread, which ends with the engine. An epoch is at least this long.
+    pub(super) fn start(engine: &Engine, epoch: Duration) -> std::io::Result<Self> {
         let (weak, state) = (engine.weak(), Arc::<ClockState>::default());
         let own = Arc::clone(&state);
         thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || {
@@ -84,7 +84,7 @@ impl Clock {
                 idle = if has_calls { 0 } else { IDLE_EPOCHS.min(idle + 1) };
                 let running = idle < IDLE_EPOCHS;
                 if running {
-                    thread::sleep(EPOCH);
+                    thread::sleep(epoch);
                 }
                 match weak.upgrade() {
                     Some(engine) if running => engine.increment_epoch(),
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn clock_runs_during_calls_only() {
         let engine = engine().unwrap();
-        let clock = Clock::start(&engine).unwrap();
+        let clock = Clock::start(&engine, EPOCH).unwrap();
         assert!(!clock.0.has_calls());
         let (first, second) = (clock.start_call(), clock.start_call());
         assert!(clock.0.has_calls());

@@ -17,6 +17,7 @@ use super::engine::{Clock, ClockGuard};
 use super::error::ComponentError;
 use super::limits::{LimitExceeded, Limiter, TotalMemory};
 use super::log::GuestLog;
+use super::profile::Recorder;
 use super::stats::ComponentCounters;
 use super::symbolize::{ComponentFile, Symbolizer};
 use super::trap;
@@ -35,6 +36,8 @@ pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) symbolizer: Arc<Symbolizer>,
     pub(crate) memory: Arc<TotalMemory>,
+    /// Profiles guests.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// The store data of one instance: limits, log and clock.
@@ -66,6 +69,11 @@ impl Guest {
     /// Demotes the lines of this call to debug: an equal instance has logged them before.
     pub(crate) fn demote_log(&mut self) {
         self.log.demote();
+    }
+
+    /// What profiles this guest.
+    pub(crate) fn recorder(&self) -> Option<Arc<Recorder>> {
+        self.services.recorder.clone()
     }
 
     /// Whether the call has processor time left.

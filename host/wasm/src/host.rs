@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
@@ -17,7 +17,7 @@ use super::compile::{CompileFailure, compile};
 use super::convert::Numbering;
 use super::description::Description;
 use super::digest::Digest;
-use super::engine::{Clock, engine};
+use super::engine::{Clock, EPOCH, engine};
 use super::error::{ComponentError, invalid};
 use super::guest::Services;
 use super::handle::InstanceHandle;
@@ -27,6 +27,7 @@ use super::load;
 use super::module_cache::LoadedComponent;
 use super::module_caches::{CachedRole, ModuleCaches};
 use super::outbound::Access;
+use super::profile::{self, Recorder};
 use super::publisher::PublisherRole;
 use super::stats::{ComponentCounters, CounterRegistry, ListedComponent};
 use super::symbolize::Symbolizer;
@@ -131,13 +132,30 @@ impl ComponentHost {
     /// # Errors
     /// If the engine or a thread cannot be started.
     pub fn start(spec: &ComponentsSpec, cache: &Path) -> Result<Self, ComponentError> {
+        Self::start_with(spec, cache, (EPOCH, None))
+    }
+
+    /// The same, with a profile of the guests, which costs time. Only for a host with one component.
+    ///
+    /// # Errors
+    /// If the engine or a thread cannot be started.
+    pub fn start_profiling(spec: &ComponentsSpec, cache: &Path) -> Result<Self, ComponentError> {
+        Self::start_with(spec, cache, (profile::INTERVAL, Some(Arc::default())))
+    }
+
+    fn start_with(
+        spec: &ComponentsSpec,
+        cache: &Path,
+        (epoch, recorder): (Duration, Option<Arc<Recorder>>),
+    ) -> Result<Self, ComponentError> {
         let failed = |error: &dyn std::fmt::Display| ComponentError::Host(error.to_string());
         let engine = engine().map_err(|error| failed(&format!("{error:#}")))?;
         let shared = Shared {
             services: Services {
-                clock: Clock::start(&engine).map_err(|error| failed(&error))?,
+                clock: Clock::start(&engine, epoch).map_err(|error| failed(&error))?,
                 symbolizer: Arc::new(Symbolizer::new(spec.compiler.clone())),
                 memory: Arc::new(TotalMemory::new(spec.totals.memory)),
+                recorder,
             },
             shadow_memory: Arc::new(TotalMemory::new(shadow_memory(spec))),
             threads: Arc::new(Threads::start().map_err(|error| failed(&error))?),
@@ -151,6 +169,17 @@ impl ComponentHost {
             counters: CounterRegistry::default(),
         };
         Ok(Self(Arc::new(shared), None))
+    }
+
+    /// Ends the profile, and writes it in the format of the Firefox Profiler. Returns how many stacks
+    /// are in it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_profile(&self, out: impl std::io::Write) -> Result<u64, ComponentError> {
+        let recorder = self.0.services.recorder.as_ref();
+        let written = recorder.map_or(Ok(0), |recorder| recorder.finish(out));
+        written.map_err(|error| ComponentError::Host(format!("{error:#}")))
     }
 
     /// Loads the component of this name from the component path.

@@ -78,7 +78,14 @@ impl<R: Role> Unconfigured<R> {
         store.limiter(|data| &mut data.as_mut().limiter);
         store.set_hostcall_fuel(usize::try_from(limits.returned).unwrap_or(usize::MAX));
         store.set_max_component_handles(Bound::Handles.size());
+        if let Some(recorder) = &services.recorder {
+            let failed = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
+            recorder.begin(&name, loaded.pre.component()).map_err(failed)?;
+        }
         store.epoch_deadline_callback(|mut store| {
+            if let Some(recorder) = store.data_mut().as_mut().recorder() {
+                recorder.sample(&store);
+            }
             let has_cpu_left = store.data_mut().as_mut().has_cpu_left();
             Ok(if has_cpu_left { UpdateDeadline::Yield(1) } else { UpdateDeadline::Interrupt })
         });

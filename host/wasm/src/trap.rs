@@ -73,8 +73,9 @@ fn functions(frames: Vec<(String, Option<u64>)>, resolved: &[InlinedFrames]) -> 
         .collect()
 }
 
-/// The demangled name if it is one of Rust, the raw name otherwise. Cleaned and truncated.
-fn demangle(name: &str) -> String {
+/// The demangled name of a function if it is one of Rust, the raw name otherwise. Cleaned and truncated:
+/// a short name can stand for a very long one.
+pub fn demangle(name: &str) -> String {
     let max = Bound::TextBytes.size();
     match rustc_demangle::try_demangle(name) {
         Ok(demangled) if name.len() <= max => {

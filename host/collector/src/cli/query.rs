@@ -223,6 +223,7 @@ fn ask(
     let spec = config.load()?;
     let budget = spec.api.as_ref().map_or(DEFAULT_BUDGET, |api| api.rows);
     let folder = spec.keep.path;
+    let files = folder.clone();
     let open = Box::new(move || SqliteStore::read_only(&folder, budget));
     let access = AccessRules::new(Access::open(&AccessSpec::Loopback)?);
     let api = Api::new(access, 100, Arc::new(Health::default()), open);
@@ -231,6 +232,12 @@ fn ask(
     let value: Value = serde_json::from_slice(&body)?;
     match (status, value) {
         (200, Value::Array(found)) => Ok(found),
+        (503, _) => {
+            // Clients are not given the reason; whoever can read the files is.
+            SqliteStore::read_only(&files, budget)?.state()?;
+            Err(Failure::Unavailable("the store does not answer; try again later".to_owned())
+                .into())
+        }
         (status, value) => {
             let text = value["error_message"]["faultstring"].as_str().unwrap_or("no answer");
             let text = text.to_owned();

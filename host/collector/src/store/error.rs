@@ -36,6 +36,19 @@ pub(crate) enum StoreError {
         /// The latest schema that this version knows.
         known: i64,
     },
+    /// A command that only reads found a file of an earlier version.
+    #[error(
+        "{path} has schema {found}, and this version reads schema {known}; start the collector, \
+         which migrates it"
+    )]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The schema of the file.
+        found: usize,
+        /// The schema that this version reads.
+        known: usize,
+    },
     /// A query would read more samples than it may.
     #[error(
         "the query would read more than {0} samples; narrow it by meter, resource_id, project_id or \

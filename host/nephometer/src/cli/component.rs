@@ -29,6 +29,8 @@ pub(super) enum Component {
     Check(super::component_check::CheckComponent),
     #[cfg(feature = "authors")]
     Bench(super::component_bench::Bench),
+    #[cfg(feature = "authors")]
+    Profile(super::component_profile::Profile),
     Inspect(super::inspect::Inspect),
     Diff(component_registry::Diff),
     Pull(component_registry::Pull),
@@ -56,6 +58,8 @@ impl Component {
             Self::Check(check) => check.execute(),
             #[cfg(feature = "authors")]
             Self::Bench(bench) => bench.execute(),
+            #[cfg(feature = "authors")]
+            Self::Profile(profile) => profile.execute(),
             Self::Inspect(inspect) => inspect.execute(),
             Self::Diff(diff) => diff.execute(),
             Self::Pull(pull) => pull.execute(),

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::Common;
 use super::run::runtime;
 use super::{Failure, output, tool};
 use nephometer_config as config;
+use nephometer_model::Sample;
 use nephometer_pipeline::transform::{ComponentTransformer, Transformer};
 use nephometer_sdk::{Measurement, measure};
 use nephometer_wasm::ComponentError;
@@ -24,15 +25,11 @@ const SAMPLE: &str = r#"{"name": "cpu", "type": "cumulative", "unit": "ns", "vol
  "project_id": "project", "user_id": "user", "timestamp": "2026-03-01T10:00:00",
  "resource_metadata": {"cpu_number": 2, "flavor": {"name": "m1.small", "vcpus": 2, "ram": 2048}}}"#;
 
-/// Measure the speed and memory of a transformer
-///
-/// Measures in the agent's own engine: loading time, memory, and nanoseconds per sample for batches
-/// of several sizes, including the host's part. Each sample has its own resource; time and volumes
-/// grow from batch to batch.
+/// A transformer, and what it is called with.
 #[derive(Debug, Args)]
-pub(super) struct Bench {
+pub(super) struct Subject {
     /// The component
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The component's options, as in `parameters` of pipeline.yaml. @FILE reads them from a file:
     /// other users can read the command line, so secrets belong there
     #[arg(long, value_name = "JSON", default_value = "{}")]
@@ -40,6 +37,27 @@ pub(super) struct Bench {
     /// The sample that batches are filled with, in Ceilometer's keys
     #[arg(long, value_name = "JSON", default_value = SAMPLE, hide_default_value = true)]
     sample: String,
+}
+
+impl Subject {
+    /// The options and the sample.
+    pub(super) fn read(&self) -> Result<(Map<String, Value>, Sample)> {
+        let sample = sample_from_json(&self.sample, &Arc::from("openstack"))
+            .with_context(|| format!("--sample {}", self.sample))
+            .context(Failure::Usage)?;
+        Ok((tool::options(&self.options)?, sample))
+    }
+}
+
+/// Measure the speed and memory of a transformer
+///
+/// Measures in the agent's own engine: loading time, memory, and nanoseconds per sample for batches
+/// of several sizes, including the host's part. Each sample has its own resource; time and volumes
+/// grow from batch to batch.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    #[command(flatten)]
+    subject: Subject,
     /// Samples per batch
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,10,100,1000,10000")]
     rows: Vec<NonZeroUsize>,
@@ -55,15 +73,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn execute(self) -> Result<()> {
-        let options = tool::options(&self.options)?;
-        let sample = sample_from_json(&self.sample, &Arc::from("openstack"))
-            .with_context(|| format!("--sample {}", self.sample))
-            .context(Failure::Usage)?;
+        let (options, mut template) = self.subject.read()?;
         let (host, _) = tool::start(&self.common)?;
         runtime()?.block_on(async {
             let begun = Instant::now();
             let load = async {
-                let loaded = tool::open(&host, &self.file).await?;
+                let loaded = tool::open(&host, &self.subject.file).await?;
                 let loading = begun.elapsed();
                 let transformer =
                     ComponentTransformer::from_loaded(&host, &loaded, &options, "bench").await?;
@@ -72,7 +87,6 @@ impl Bench {
             let (loading, mut transformer) = tool::accepted(load.await)?;
             let name = transformer.name().to_owned();
             let mut report = BenchReport::begin(self.json, &name, loading)?;
-            let mut template = sample;
             for &rows in &self.rows {
                 let measured =
                     measure(&mut transformer, &mut template, rows.get(), self.time).await?;

@@ -14,6 +14,8 @@ mod component_bench;
 mod component_check;
 #[cfg(feature = "authors")]
 mod component_new;
+#[cfg(feature = "authors")]
+mod component_profile;
 mod component_registry;
 mod component_shadow;
 #[cfg(feature = "authors")]

@@ -11,7 +11,7 @@ use nephometer_pipeline::SinkOutput;
 const HEADER: [&str; 6] = ["SINK", "METER", "RESOURCE", "VOLUME", "UNIT", "TIME"];
 
 /// Columns of numbers, which are right-aligned.
-const NUMBERS: [&str; 12] = [
+const NUMBERS: [&str; 14] = [
     "VOLUME",
     "ENVELOPES",
     "SAMPLES",
@@ -24,6 +24,8 @@ const NUMBERS: [&str; 12] = [
     "OUT",
     "FAILURES",
     "RESTARTS",
+    "SELF",
+    "TOTAL",
 ];
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";

@@ -16,9 +16,21 @@ use nephometer_wasm::{CachedRole, ComponentError, ComponentHost, LoadedComponent
 
 /// Starts the engine with the limits of the configuration. Compiling runs in a child process.
 pub(super) fn start(common: &Common) -> Result<(ComponentHost, AgentSpec)> {
+    let spec = spec(common)?;
+    Ok((ComponentHost::start(&spec.components, &spec.cache)?, spec))
+}
+
+/// The same, for a profile of one component.
+#[cfg(feature = "authors")]
+pub(super) fn start_profiling(common: &Common) -> Result<ComponentHost> {
+    let spec = spec(common)?;
+    Ok(ComponentHost::start_profiling(&spec.components, &spec.cache)?)
+}
+
+fn spec(common: &Common) -> Result<AgentSpec> {
     let mut spec = config::load_host(&common.inputs())?.spec;
     spec.components.compiler = compile::program();
-    Ok((ComponentHost::start(&spec.components, &spec.cache)?, spec))
+    Ok(spec)
 }
 
 /// Opens a component. Compiling a large one takes seconds.

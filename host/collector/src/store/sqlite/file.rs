@@ -198,10 +198,7 @@ pub(super) fn open_for_reading(
     match check_schema(path, &connection, schema)? {
         0 => Ok(None),
         found if found < schema => {
-            let what = format!(
-                "it has schema {found} of {schema}; start the collector, which migrates it"
-            );
-            Err(StoreError::Damaged { path: path.to_owned(), what })
+            Err(StoreError::Older { path: path.to_owned(), found, known: schema })
         }
         _ => Ok(Some(connection)),
     }
