@@ -152,6 +152,16 @@ impl Module<'_> {
         }
     }
 
+    fn without_aliases(&self, ty: Type) -> Type {
+        match ty {
+            Type::Id(id) => match self.resolve.types[id].kind {
+                TypeDefKind::Type(other) => self.without_aliases(other),
+                _ => ty,
+            },
+            _ => ty,
+        }
+    }
+
     fn kind(&self, kind: &TypeDefKind) -> String {
         match kind {
             TypeDefKind::Type(ty) => self.ty(ty),
@@ -164,12 +174,12 @@ impl Module<'_> {
                 let types: Vec<String> = tuple.types.iter().map(|ty| self.ty(ty)).collect();
                 format!("[{}]", types.join(", "))
             }
-            TypeDefKind::List(ty) => match ty {
+            TypeDefKind::List(ty) => match self.without_aliases(*ty) {
                 Type::U8 => "Uint8Array".to_owned(),
                 Type::U32 => "Uint32Array".to_owned(),
                 Type::U64 => "BigUint64Array".to_owned(),
                 Type::F64 => "Float64Array".to_owned(),
-                ty => format!("{}[]", self.ty(ty)),
+                _ => format!("{}[]", self.ty(ty)),
             },
             TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id)) => self.reference(*id),
             // The contract has none of the others.
@@ -217,7 +227,7 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
-        assert!(!text.contains("unknown"), "{text}");
+        assert!(!text.contains(": unknown"), "{text}");
     }
 
     #[test]
