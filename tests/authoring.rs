@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Ended, PATIENCE, eventually, ndjson, number, root, text};
+use crate::harness::{Agent, Ended, PATIENCE, Server, eventually, ndjson, number, root, text};
 
 /// The tariff component in a language, from `make test-languages`.
 pub(crate) fn tariff(language: &str) -> PathBuf {
@@ -16,7 +16,7 @@ pub(crate) fn tariff(language: &str) -> PathBuf {
     file.canonicalize().unwrap()
 }
 
-const LANGUAGES: [&str; 6] = ["rust", "c", "js", "python", "go", "zig"];
+const LANGUAGES: [&str; 7] = ["rust", "c", "js", "ts", "python", "go", "zig"];
 const TARIFFS: [&str; 6] = ["rust", "c", "javascript", "python", "go", "zig"];
 
 /// Sets the paths of the installed test tools, before those of the machine.
@@ -47,10 +47,13 @@ fn run_plain(agent: &Agent, arguments: &[&str]) -> Ended {
 
 /// Creates a project that shares the downloaded packages of the examples.
 fn project(agent: &Agent, language: &str) -> PathBuf {
-    let name = format!("scale-{language}");
-    run_plain(agent, &["component", "new", &name, "--lang", language]).code(0);
-    let folder = agent.folder.at(&name);
-    if language == "js" {
+    new_project(agent, &format!("scale-{language}"), language, "transformer")
+}
+
+fn new_project(agent: &Agent, name: &str, language: &str, kind: &str) -> PathBuf {
+    run_plain(agent, &["component", "new", name, "--lang", language, "--kind", kind]).code(0);
+    let folder = agent.folder.at(name);
+    if matches!(language, "js" | "ts") {
         let modules = root().join("target/tools/javascript/node_modules");
         std::os::unix::fs::symlink(modules.canonicalize().unwrap(), folder.join("node_modules"))
             .unwrap();
@@ -98,18 +101,66 @@ fn a_new_project_builds_passes_its_tests_and_runs_in_every_language() {
 }
 
 #[test]
-fn a_new_publisher_builds_and_is_one() {
+fn publishers_without_a_template_or_with_a_built_in_name_are_refused() {
     let agent = Agent::new("authoring-publisher");
     let new = |name: &str, language: &str| {
         run_plain(&agent, &["component", "new", name, "--lang", language, "--kind", "publisher"])
     };
-    new("poster", "rust").code(0).reports("a publisher in Rust");
-    new("other", "go").code(64).reports("no template for a publisher in Go");
+    new("other", "c").code(64).reports("no template for a publisher in C");
     new("udp", "rust").code(64).reports("udp:// is a built-in publisher");
-    let folder = agent.folder.at("poster");
-    share_target(&folder);
+}
+
+/// Builds and tests a new publisher, and sends to a receiver that accepts the second attempt.
+fn a_new_publisher_sends(language: &str) {
+    let name = format!("poster-{language}");
+    let agent = Agent::new(&format!("authoring-{name}"));
+    let folder = new_project(&agent, &name, language, "publisher");
     let printed = make(&agent, &folder, "test");
-    assert!(printed.contains("ok: publisher poster"), "{printed}");
+    assert!(printed.contains(&format!("ok: publisher {name}")), "{language}: {printed}");
+    let receiver = Server::receiver("503,200");
+    let url = format!("{name}://127.0.0.1:{}/samples?timeout=20", receiver.port);
+    let file = format!("file://{}?json", agent.folder.at("file").display());
+    let agent = agent
+        .set("components.path", json!([folder]))
+        .set("shutdown_grace", "30s")
+        .everything_to(&[&url, &file]);
+    let mut running = agent.run();
+    running.wait_for_cycles(2);
+    running.stop().code(0);
+    let published = ndjson(&fs::read_to_string(agent.folder.at("file")).unwrap());
+    let ids = |samples: &[Value]| -> Vec<String> {
+        samples.iter().map(|one| text(one, "id").to_owned()).collect()
+    };
+    assert!(published.len() > 20, "{language}: {} samples", published.len());
+    assert_eq!(ids(&receiver.accepted()), ids(&published), "{language}");
+    let received = receiver.received();
+    let key = |index: usize| received[index]["headers"]["idempotency-key"].clone();
+    assert_eq!((&received[0]["status"], key(0)), (&json!(503), key(1)), "{language}");
+}
+
+#[test]
+fn a_new_publisher_in_rust_sends() {
+    a_new_publisher_sends("rust");
+}
+
+#[test]
+fn a_new_publisher_in_javascript_sends() {
+    a_new_publisher_sends("js");
+}
+
+#[test]
+fn a_new_publisher_in_typescript_sends() {
+    a_new_publisher_sends("ts");
+}
+
+#[test]
+fn a_new_publisher_in_python_sends() {
+    a_new_publisher_sends("python");
+}
+
+#[test]
+fn a_new_publisher_in_go_sends() {
+    a_new_publisher_sends("go");
 }
 
 #[test]
@@ -205,7 +256,8 @@ fn misbehaving_components_are_reported_in_every_language() {
     let mut agent = Agent::new("authoring-misdeeds");
     let sample = json!({"name": "a", "type": "gauge", "unit": "", "volume": 1, "resource_id": "r",
         "timestamp": "2026-03-01T10:00:00"});
-    for language in LANGUAGES {
+    // TypeScript runs in the engine of JavaScript.
+    for language in LANGUAGES.into_iter().filter(|one| *one != "ts") {
         let folder = project(&agent, language);
         let (file, before, code) = misbehaviour(language);
         let file = folder.join(file);
@@ -247,6 +299,19 @@ fn the_tariff_passes_its_fixtures_in_every_language() {
     };
     inspected("go").reports("language: Go").reports("processed-by: Go cmd/compile");
     inspected("c").reports("language: C11").reports("wit-bindgen-c");
+}
+
+/// Built by public tools alone: docs/language-without-template.md.
+#[test]
+fn a_component_without_template_and_library_passes_its_fixture() {
+    let agent = Agent::new("authoring-assemblyscript");
+    let component = root().join("target/languages/drop_zero.wasm");
+    assert!(component.is_file(), "{} is missing: run `make test`", component.display());
+    let fixture = root().join("guest-examples/drop_zero-assemblyscript/fixture.json");
+    let test = ["component", "test", component.to_str().unwrap(), fixture.to_str().unwrap()];
+    agent.execute(&test).code(0).reports("ok: ");
+    let inspect = ["component", "inspect", component.to_str().unwrap()];
+    agent.execute(&inspect).code(0).reports("transformer without state");
 }
 
 #[test]

@@ -15,16 +15,16 @@ use crate::harness::{
 
 impl Server {
     /// A receiver that responds with these statuses in turn, and with the last one from then on.
-    fn receiver(statuses: &str) -> Self {
+    pub(crate) fn receiver(statuses: &str) -> Self {
         Self::start("receiver", |folder, port| receiver(folder, port, statuses))
     }
 
-    fn received(&self) -> Vec<Value> {
+    pub(crate) fn received(&self) -> Vec<Value> {
         ndjson(&fs::read_to_string(self.folder.at("received")).unwrap_or_default())
     }
 
     /// All samples that were received with a status below 400.
-    fn accepted(&self) -> Vec<Value> {
+    pub(crate) fn accepted(&self) -> Vec<Value> {
         self.accepted_where(|_| true)
     }
 

@@ -18,7 +18,9 @@ type Settings struct {
 	Meters []string
 	// Paths into the metadata.
 	Metadata []string
-	Facts    map[string]string
+	// Texts that a publisher gets with each row: none by default.
+	Texts Texts
+	Facts map[string]string
 }
 
 // Outcome is what replaces a batch: Unchanged, Keep or an *Answer.
@@ -38,11 +40,11 @@ func (unchanged) outcome() {}
 func (Keep) outcome()      {}
 func (*Answer) outcome()   {}
 
-// Rejected is the reason why this batch cannot be transformed; the next one may. All its rows are
-// dropped.
+// Rejected is the reason why this batch cannot be transformed, or this envelope never delivered; the
+// next one may. Rows of a batch are dropped, an envelope becomes a dead letter.
 type Rejected string
 
-// Broken is the reason why no batch can be transformed until an operator acts.
+// Broken is the reason why nothing can be transformed or delivered until an operator acts.
 type Broken string
 
 // StateError is the reason why the state cannot be saved or restored.

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { dictionary, FIRST_OWN } from './dictionary.js';
+import { sendTo } from './log.js';
 import {
   AnswerBuilder,
+  Broken,
   Complaint,
   NO_ORIGIN,
   OptionErrors,
@@ -11,8 +13,12 @@ import {
   PerEntry,
   Rejected,
   Resource,
+  RetryLater,
   UNCHANGED,
+  UrlOptions,
   exported,
+  exportedPublisher,
+  http,
   keep,
   log,
   rows,
@@ -288,4 +294,99 @@ test('the exports have the form that the bindings require', () => {
   assert.deepEqual(transform(), { tag: 'keep', val: new Uint32Array([0]) });
   made.component.configure('{"give": "one"}');
   assert.equal(transform().tag, 'unchanged');
+});
+
+const failureOf = (call) => {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+};
+
+test('the query takes precedence over the block, and errors have pointers', () => {
+  const read = new UrlOptions({
+    host: '[::1]', port: 99, path: '/a%20b', x: 7, y: 5, bad2: 'maybe',
+    query: { x: ['1', '2'], bad: ['z'], on: [''] },
+  });
+  assert.deepEqual([read.host(), read.port(1), read.path()], ['::1', 99, 'a b']);
+  assert.deepEqual([read.number('x'), read.number('y'), read.number('bad')], [2, 5, undefined]);
+  assert.deepEqual([read.flag('on'), read.flag('absent'), read.flag('bad2')], [true, false, false]);
+  const pointers = failureOf(() => read.check()).errors.map(({ pointer }) => pointer);
+  assert.deepEqual(pointers, ['/query/bad', '/bad2']);
+  const lines = [];
+  sendTo((...line) => lines.push(line));
+  read.warnOfUnknown(['x', 'y', 'bad2', 'on']);
+  assert.deepEqual(lines, [['warn', 'unknown option /query/bad is ignored']]);
+});
+
+test('a receiver is checked, and gets a request', () => {
+  const wrong = new UrlOptions({ port: 0, path: '/a b', query: { timeout: ['0'], tls: ['perhaps'] } });
+  new http.Receiver(wrong);
+  const pointers = failureOf(() => wrong.check()).errors.map(({ pointer }) => pointer);
+  assert.deepEqual(pointers.sort(), ['/host', '/path', '/port', '/query/timeout', '/query/tls']);
+  const sent = [];
+  http.sendWith((request) => (sent.push(request), { status: 204 }));
+  const receiver = new http.Receiver(new UrlOptions({ host: 'h', port: 8190, user: 'u', password: 'p', timeout: 2 }));
+  assert.equal(receiver.post('x', { a: 'b' }).status, 204);
+  const [{ body, ...rest }] = sent;
+  assert.equal(new TextDecoder().decode(body), 'x');
+  assert.deepEqual(rest, {
+    method: 'POST', tls: false, authority: 'h:8190', path: '/', timeout: 2, readAtMost: 2048,
+    headers: { authorization: 'Basic dTpw', a: 'b' },
+  });
+});
+
+test('each status maps to its failure', () => {
+  const kinds = [[RetryLater, [408, 429, 500, 503]], [Broken, [301, 401, 403]], [Rejected, [400, 404, 413]]];
+  const body = new TextEncoder().encode('no\nmore');
+  for (const [kind, statuses] of kinds) {
+    for (const status of statuses) {
+      const error = failureOf(() => http.accepted({ status, headers: { 'retry-after': '2' }, body }));
+      assert.ok(error instanceof kind, String(status));
+      assert.match(error.message, new RegExp(`status ${status}: no`));
+      assert.equal(error.afterMs, kind === RetryLater ? 2000 : undefined);
+    }
+  }
+});
+
+test('a requested delay is read', () => {
+  const date = 'Sun, 06 Nov 1994 08:49:37 GMT';
+  for (const [value, delay] of [
+    ['120', 120_000],
+    ['9'.repeat(30), 86_400_000],
+    ['Sun, 06 Nov 1994 08:50:07 GMT', 30_000],
+    ['Sun, 06 Nov 1994 08:49:07 GMT', 0],
+    ['-1', undefined],
+    ['soon', undefined],
+    ['Sun, 06 Foo 1994 08:49:37 GMT', undefined],
+  ]) {
+    assert.equal(http.retryAfter({ headers: { 'retry-after': value, date } }), delay, value);
+  }
+  assert.equal(http.retryAfter({ headers: { 'retry-after': date } }), undefined);
+});
+
+test('the host gets the failure of an envelope', () => {
+  class Failing {
+    static description = { name: 'failing', version: '1', summary: '' };
+    settings = { texts: 'samples' };
+    constructor(options) {
+      options.check();
+    }
+    publish({ id, batch }) {
+      const [row] = rows(batch);
+      if (id === 'later') throw new RetryLater(row.meter.name, 1.5);
+      if (id === 'never') throw new Rejected(row.resource.id);
+    }
+  }
+  const { component, publish } = exportedPublisher(Failing, () => {});
+  assert.equal(component.configure('{}').texts, 'samples');
+  const resources = [{ id: 'r', source: 's', metadata: '{}' }];
+  const columns = { meter: [0], resource: [0], time: [1n], monotonic: [0n], volume: [1], exact: [], removed: [] };
+  const input = { meters: [{ name: 'cpu', unit: 'ns', type: 'delta' }], resources, ...columns };
+  const result = (id) => failureOf(() => publish.publish({ id, attempt: 1, input, texts: [] }))?.payload;
+  assert.equal(result('sent'), undefined);
+  assert.deepEqual(result('later'), { tag: 'retryable', val: { reason: 'cpu', afterMs: 2n } });
+  assert.deepEqual(result('never'), { tag: 'permanent', val: 'r' });
 });

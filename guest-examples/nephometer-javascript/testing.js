@@ -1,4 +1,4 @@
-// Batches from samples, and samples from answers, for tests without a host.
+// Batches and envelopes from samples, and samples from answers, for tests without a host.
 //
 // Samples are objects in the keys that `nephometer component run` reads and prints; an integer that
 // a number cannot hold is a bigint. This module acts as the host: one dictionary serves all batches
@@ -133,6 +133,11 @@ export function batchOf(samples, { removed = [] } = {}) {
   host.sendAdded();
   // Copies, so that `samplesOf` works for a batch after the next one was made.
   return { ...batch, meters: [...dictionary.meters], resources: [...dictionary.resources] };
+}
+
+/** An envelope with one row per sample, and each sample as its text. */
+export function deliveryOf(samples, { id = '1', attempt = 1 } = {}) {
+  return { id, attempt, batch: batchOf(samples), texts: samples.map((sample) => JSON.stringify(sample)) };
 }
 
 function resourceNumber({ resource_id, source = 'openstack', project_id, user_id, resource_metadata = {} }) {

@@ -1,9 +1,11 @@
 // What a transformer returns and throws, and the exports of the world, which call it.
 
 import { Resource } from './batch.js';
+import { configured, describe, logged } from './bridge.js';
 import { dictionary } from './dictionary.js';
 import * as log from './log.js';
-import { OptionErrors, OptionReader } from './options.js';
+import { OptionReader } from './options.js';
+import { Broken, Rejected, StateError } from './refusals.js';
 
 /** What `transform` returns for all rows, as they are. */
 export const UNCHANGED = { tag: 'unchanged' };
@@ -15,15 +17,6 @@ export const UNCHANGED = { tag: 'unchanged' };
 export function keep(rows) {
   return { tag: 'keep', val: Uint32Array.from(rows) };
 }
-
-/** This batch cannot be transformed; the next one may. All of its samples are dropped. */
-export class Rejected extends Error {}
-
-/** No batch can be transformed until an operator acts. */
-export class Broken extends Error {}
-
-/** The state cannot be saved or restored. */
-export class StateError extends Error {}
 
 /**
  * Returns the exports of the component, for a class with these members:
@@ -43,45 +36,40 @@ export class StateError extends Error {}
 export function exported(Transformer, write) {
   log.sendTo(write);
   // One instance of a component serves one place in a pipeline: there is one transformer.
-  let configured;
+  let transformer;
   const ready = () => {
-    if (!configured) throw new Broken('called before it was configured');
+    if (!transformer) throw new Broken('called before it was configured');
     dictionary.begin();
-    return configured;
+    return transformer;
   };
   return {
     component: {
-      describe() {
-        const { optionsSchema, stateVersion = 0, facts = {}, ...rest } = Transformer.description;
-        const schema = optionsSchema ? JSON.stringify(optionsSchema) : '';
-        return { ...rest, optionsSchema: schema, stateVersion, facts: Object.entries(facts) };
-      },
+      describe: () => describe(Transformer.description),
       configure: logged((options) => {
-        configured = new Transformer(new OptionReader(JSON.parse(options)));
-        const { meters = [], metadata = [], facts = {} } = configured.settings ?? {};
-        return { meters, metadata, texts: 'none', facts: Object.entries(facts) };
-      }),
+        transformer = new Transformer(new OptionReader(JSON.parse(options)));
+        return configured(transformer.settings);
+      }, refusal),
     },
     dictionary: {
       learn: logged((changes) => {
         const resources = changes.resources.map(({ number, entry }) => ({ number, entry: new Resource(entry) }));
         dictionary.learn({ ...changes, resources });
-      }),
+      }, refusal),
     },
     transform: {
       transform: logged((columns) => {
         const { meters, resources } = dictionary;
         const exact = new Map(columns.exact.map(({ row, value }) => [row, value]));
         return withNewEntries(ready().transform({ ...columns, meters, resources, exact }));
-      }),
+      }, refusal),
     },
     stateful: {
       flush: logged((now) => {
         const answer = ready().flush(now);
         return answer && withNewEntries(answer).val;
-      }),
-      save: logged(() => ready().save()),
-      restore: logged((version, state) => ready().restore(version, state)),
+      }, refusal),
+      save: logged(() => ready().save(), refusal),
+      restore: logged((version, state) => ready().restore(version, state), refusal),
     },
   };
 }
@@ -95,19 +83,9 @@ function withNewEntries({ tag, val }) {
   return { tag, val: { ...val, meters, resources } };
 }
 
-// Converts refusals to the form that the bindings require, and logs any other error before it ends
-// the instance.
-function logged(call) {
-  return (...args) => {
-    try {
-      return call(...args);
-    } catch (error) {
-      if (error instanceof OptionErrors) throw { payload: error.errors };
-      if (error instanceof StateError) throw { payload: error.message };
-      if (error instanceof Rejected) throw { payload: { tag: 'rejected', val: error.message } };
-      if (error instanceof Broken) throw { payload: { tag: 'broken', val: error.message } };
-      log.error(`${error}, ${error.stack?.split('\n')[0]}`);
-      throw error;
-    }
-  };
+// A refusal in the form that the bindings require.
+function refusal(error) {
+  if (error instanceof StateError) return error.message;
+  if (error instanceof Rejected) return { tag: 'rejected', val: error.message };
+  return error instanceof Broken ? { tag: 'broken', val: error.message } : undefined;
 }

@@ -5,6 +5,7 @@ from nephometer import (
     UNCHANGED,
     Answer,
     AnswerBuilder,
+    Broken,
     Complaint,
     Derived,
     Keep,
@@ -12,12 +13,16 @@ from nephometer import (
     OptionErrors,
     OptionReader,
     PerEntry,
+    Rejected,
     Resource,
+    RetryLater,
+    UrlOptions,
     log,
     rows,
 )
+from nephometer import http
 from nephometer.dictionary import DICTIONARY, FIRST_OWN, OwnEntries
-from nephometer.testing import batch_of, renumber, samples_of
+from nephometer.testing import batch_of, delivery_of, renumber, samples_of
 
 SAMPLE = {
     "name": "cpu",
@@ -208,6 +213,65 @@ class Complaints(unittest.TestCase):
             complaint.add(row, "too late")
         complaint.write()
         self.assertEqual(log.taken(), [("warn", "dropping: cpu of r: too late, and 2 more")])
+
+
+class Publishers(unittest.TestCase):
+    def test_the_query_takes_precedence_and_errors_have_pointers(self):
+        options = {"host": "[::1]", "port": 99, "path": "/a%20b", "x": 7, "y": 5, "bad2": "maybe"}
+        options["query"] = {"x": ["1", "2"], "bad": ["z"], "on": [""]}
+        read = UrlOptions(options)
+        self.assertEqual((read.host(), read.port(1), read.path()), ("::1", 99, "a b"))
+        self.assertEqual((read.number("x"), read.number("y"), read.number("bad")), (2, 5, None))
+        self.assertEqual((read.flag("on"), read.flag("absent"), read.flag("bad2")), (True, False, False))
+        with self.assertRaises(OptionErrors) as caught:
+            read.check()
+        self.assertEqual([pointer for pointer, _ in caught.exception.errors], ["/query/bad", "/bad2"])
+        log.taken()
+        read.warn_of_unknown(["x", "y", "bad2", "on"])
+        self.assertEqual(log.taken(), [("warn", "unknown option /query/bad is ignored")])
+
+    def test_a_receiver_is_checked_and_gets_a_request(self):
+        with self.assertRaises(OptionErrors) as caught:
+            options = UrlOptions({"port": 0, "path": "/a b", "query": {"timeout": ["0"], "tls": ["perhaps"]}})
+            http.Receiver(options)
+            options.check()
+        pointers = sorted(pointer for pointer, _ in caught.exception.errors)
+        self.assertEqual(pointers, ["/host", "/path", "/port", "/query/timeout", "/query/tls"])
+        sent = []
+        http.send_with(lambda request: sent.append(request) or http.Response(204))
+        receiver = http.Receiver(UrlOptions({"host": "h", "port": 8190, "user": "u", "password": "p", "timeout": 2}))
+        self.assertEqual(receiver.post("x", {"a": "b"}).status, 204)
+        headers = {"authorization": "Basic dTpw", "a": "b"}
+        self.assertEqual(sent, [http.Request("POST", False, "h:8190", "/", headers, b"x", 2)])
+
+    def test_each_status_maps_to_its_failure(self):
+        kinds = {RetryLater: (408, 429, 500, 503), Broken: (301, 401, 403), Rejected: (400, 404, 413)}
+        for kind, statuses in kinds.items():
+            for status in statuses:
+                with self.assertRaises(kind, msg=status) as caught:
+                    http.accepted(http.Response(status, {"retry-after": "2"}, b"no\nmore"))
+                self.assertIn(f"status {status}: no", str(caught.exception))
+                self.assertEqual(getattr(caught.exception, "after_ms", 2000), 2000)
+
+    def test_requested_delays(self):
+        date = "Sun, 06 Nov 1994 08:49:37 GMT"
+        for value, delay in [
+            ("120", 120_000),
+            ("9" * 30, 86_400_000),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", 30_000),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", 0),
+            ("-1", None),
+            ("soon", None),
+            ("Sun, 06 Foo 1994 08:49:37 GMT", None),
+        ]:
+            response = http.Response(503, {"retry-after": value, "date": date})
+            self.assertEqual(http.retry_after(response), delay, value)
+        self.assertIsNone(http.retry_after(http.Response(503, {"retry-after": date})))
+
+    def test_envelopes_have_rows(self):
+        delivery = delivery_of([SAMPLE], id="e")
+        (row,) = rows(delivery.batch)
+        self.assertEqual((delivery.id, delivery.attempt, row.meter.name, len(delivery.texts)), ("e", 1, "cpu", 1))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-// Package nephometertest converts samples to batches and answers to samples, for tests without a
-// host.
+// Package nephometertest converts samples to batches and envelopes, and answers to samples, for tests
+// without a host.
 package nephometertest
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -147,4 +148,17 @@ func answerOf(outcome nephometer.Outcome, batch *nephometer.Batch) *nephometer.A
 		}
 	}
 	return answer
+}
+
+// DeliveryOf returns an envelope with one row per sample, and each sample as its text.
+func DeliveryOf(id string, samples ...Sample) *nephometer.Delivery {
+	texts := make([]string, len(samples))
+	for index, sample := range samples {
+		text, err := json.Marshal(sample)
+		if err != nil {
+			panic(err)
+		}
+		texts[index] = string(text)
+	}
+	return &nephometer.Delivery{ID: id, Attempt: 1, Batch: BatchOf(samples...), Texts: texts}
 }

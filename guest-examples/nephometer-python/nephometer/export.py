@@ -6,99 +6,57 @@ builds from:
     Component, Dictionary, Transform, Stateful = nephometer.export.stateful(MyTransformer)
 """
 
-import json
-
 from componentize_py_types import Err
-from wit_world.exports import component, dictionary, transform
-from wit_world.imports import log as host_log
+from wit_world.exports import dictionary, transform
 from wit_world.imports import types
 
-from nephometer import log
+from nephometer import bridge
 from nephometer.answer import Answer, Derived
-from nephometer.batch import Batch, Meter, Resource
+from nephometer.batch import Batch
 from nephometer.dictionary import DICTIONARY
-from nephometer.options import OptionErrors, OptionReader
+from nephometer.options import OptionReader
 from nephometer.transformer import UNCHANGED, Broken, Keep, Rejected, StateError
 
-_LEVELS = {level.name.lower(): level for level in host_log.Level}
-_TYPE_WORDS = {kind: kind.name.lower() for kind in types.MeterType}
-_TYPES = {word: kind for kind, word in _TYPE_WORDS.items()}
-
-log.send_to(lambda level, message: host_log.write(_LEVELS[level], message))
+_TYPES = {kind.name.lower(): kind for kind in types.MeterType}
 
 
 def stateful(transformer):
     """The classes Component, Dictionary, Transform and Stateful of a transformer with state."""
-    return _component(transformer), _Dictionary, _Transform, _Stateful
+    return bridge.component_of(transformer, OptionReader), _Dictionary, _Transform, _Stateful
 
 
 def stateless(transformer):
     """The classes Component, Dictionary and Transform of a transformer without state."""
-    return _component(transformer), _Dictionary, _Transform
+    return bridge.component_of(transformer, OptionReader), _Dictionary, _Transform
 
 
-# One instance of a component serves one place in a pipeline: there is one transformer.
-_configured = None
+def _refusing(call):
+    """Converts refusals to the form that the bindings require, and logs any other exception."""
 
-
-def _component(transformer):
-    class Component:
-        def describe(self):
-            one = transformer.description
-            schema = json.dumps(one.options_schema) if one.options_schema else ""
-            facts = list(one.facts.items())
-            return component.Description(one.name, one.version, one.summary, schema, one.state_version, facts)
-
-        @_logged
-        def configure(self, options):
-            global _configured
-            try:
-                made = transformer(OptionReader(json.loads(options)))
-            except OptionErrors as errors:
-                raise Err([component.OptionError(*error) for error in errors.errors]) from None
-            _configured = made
-            one = made.settings
-            return component.Settings(one.meters, one.metadata, component.TextForm.NONE, list(one.facts.items()))
-
-    return Component
-
-
-def _logged(call):
-    """Logs an exception before it ends the instance. Without a traceback, because it would quote missing sources."""
-
-    def logging(*arguments):
+    def refusing(*arguments):
         try:
             return call(*arguments)
-        except Err:
-            raise
         except Rejected as refusal:
             raise Err(transform.Refusal_Rejected(str(refusal))) from None
         except Broken as refusal:
             raise Err(transform.Refusal_Broken(str(refusal))) from None
-        except Exception as error:
-            place = error.__traceback__
-            while place.tb_next:
-                place = place.tb_next
-            code = place.tb_frame.f_code
-            log.error(f"{type(error).__name__}: {error}, in {code.co_name} at {code.co_filename}:{place.tb_lineno}")
-            raise
 
-    return logging
+    return bridge.logged(refusing)
 
 
 class _Dictionary:
-    @_logged
+    @bridge.logged
     def learn(self, what):
         DICTIONARY.learn(
             what.forgotten_meters,
             what.forgotten_resources,
-            [(one.number, _meter(one.entry)) for one in what.meters],
-            [(one.number, _resource(one.entry)) for one in what.resources],
+            [(one.number, bridge.meter(one.entry)) for one in what.meters],
+            [(one.number, bridge.resource(one.entry)) for one in what.resources],
         )
 
 
 class _Transform:
-    @_logged
+    @_refusing
     def transform(self, batch):
         outcome = _ready().transform(_native(batch))
         if outcome is UNCHANGED:
@@ -111,19 +69,19 @@ class _Transform:
 
 
 class _Stateful:
-    @_logged
+    @_refusing
     def flush(self, now):
         answer = _ready().flush(now)
         return None if answer is None else _answer(answer)
 
-    @_logged
+    @_refusing
     def save(self):
         try:
             return _ready().save()
         except StateError as error:
             raise Err(str(error)) from None
 
-    @_logged
+    @_refusing
     def restore(self, version, state):
         try:
             _ready().restore(version, bytes(state))
@@ -132,18 +90,10 @@ class _Stateful:
 
 
 def _ready():
-    if _configured is None:
+    if bridge.configured is None:
         raise Broken("called before it was configured")
     DICTIONARY.begin()
-    return _configured
-
-
-def _meter(one) -> Meter:
-    return Meter(one.name, one.unit, _TYPE_WORDS[one.type])
-
-
-def _resource(one) -> Resource:
-    return Resource(one.id, one.source, one.project_id, one.user_id, one.metadata)
+    return bridge.configured
 
 
 def _native(batch) -> Batch:

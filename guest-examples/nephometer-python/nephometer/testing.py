@@ -1,10 +1,11 @@
-"""Batches from samples, and samples from answers, for tests without a host.
+"""Batches and envelopes from samples, and samples from answers, for tests without a host.
 
 Samples are dicts in the keys that `nephometer component run` reads and prints. This module acts as
 the host: one dictionary serves all batches of a test run, and its numbers are in a random order, so a
 test whose result depends on numbers fails. `renumber` starts another order.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from typing import Any
 from nephometer.answer import Answer, Derived
 from nephometer.batch import NO_ORIGIN, Batch, Meter, Resource, needs_exact
 from nephometer.dictionary import DICTIONARY
+from nephometer.publisher import Delivery
 from nephometer.transformer import UNCHANGED, Keep
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -118,6 +120,11 @@ def batch_of(samples: list[dict[str, Any]], removed: Sequence[str] = ()) -> Batc
     # Copies, so that `samples_of` works for a batch after the next one was made.
     batch.meters, batch.resources = DICTIONARY.meters[:], DICTIONARY.resources[:]
     return batch
+
+
+def delivery_of(samples: list[dict[str, Any]], id: str = "1", attempt: int = 1) -> Delivery:
+    """An envelope with one row per sample, and each sample as its text."""
+    return Delivery(id, attempt, batch_of(samples), [json.dumps(sample) for sample in samples])
 
 
 def _resource_of(sample: dict[str, Any]) -> Resource:

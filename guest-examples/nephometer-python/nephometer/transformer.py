@@ -31,6 +31,9 @@ class Settings:
     # Paths into the metadata.
     metadata: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    # Texts that a publisher gets with each row: "none", "samples" (JSON with Ceilometer's keys) or
+    # "messages" (signed metering messages).
+    texts: str = "none"
 
 
 class _Unchanged:
@@ -49,11 +52,14 @@ class Keep:
 
 
 class Rejected(Exception):
-    """This batch cannot be transformed; the next one may. All of its samples are dropped."""
+    """This batch cannot be transformed, this envelope never delivered; the next one may.
+
+    Samples of a batch are dropped, an envelope becomes a dead letter.
+    """
 
 
 class Broken(Exception):
-    """No batch can be transformed until an operator acts."""
+    """Nothing can be transformed or delivered until an operator acts."""
 
 
 class StateError(Exception):

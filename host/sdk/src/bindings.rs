@@ -37,11 +37,14 @@ pub(super) fn c(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
 /// # Errors
 /// As [`c`].
 pub(super) fn go(wit: &Path, name: &str, folder: &Path) -> Result<(), SdkError> {
+    // Publishers export other interfaces.
+    let is_publisher = name.ends_with("publisher");
+    let exports = if is_publisher { "nephometer/exportpublisher" } else { "nephometer/export" };
     let options = wit_bindgen_go::Opts {
         // Formatting would require `gofmt`.
         format: wit_bindgen_go::Format::False,
         pkg_name: Some("nephometer/bindings".to_owned()),
-        export_pkg_name: Some("nephometer/export".to_owned()),
+        export_pkg_name: Some(exports.to_owned()),
         ..wit_bindgen_go::Opts::default()
     };
     generate(options.build().as_mut(), wit, name, folder)

@@ -15,8 +15,10 @@ static PYTHON: Dir<'_> =
 static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../guest-examples/nephometer-go");
 static ZIG: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../guest-examples/nephometer-zig");
 
-/// Pins the versions that the examples are tested with.
+/// Pin the versions that the examples are tested with.
 const RUST_LOCK: &str = include_str!("../../../guest-examples/Cargo.lock");
+const NPM_LOCK: &str =
+    include_str!("../../../guest-examples/nephometer-javascript/package-lock.json");
 
 /// The build products of all languages.
 const GITIGNORE: &str =
@@ -40,12 +42,19 @@ pub(super) fn project(language: Language, kind: Kind) -> Option<Vec<File<'static
     let mut files = below(template, "");
     files.push((".gitignore".to_owned(), GITIGNORE.as_bytes()));
     files.extend(contract());
-    if kind == Kind::Transformer {
-        files.extend(below(TEMPLATES.get_dir("fixtures")?, "fixtures"));
-    }
+    // What is the same in all languages.
+    files.extend(match kind {
+        Kind::Transformer => below(TEMPLATES.get_dir("fixtures")?, "fixtures"),
+        Kind::Publisher => below(TEMPLATES.get_dir("publisher")?, ""),
+    });
     files.extend(library(language));
-    if language == Language::Rust {
-        files.push(("Cargo.lock".to_owned(), RUST_LOCK.as_bytes()));
+    match language {
+        Language::Rust => files.push(("Cargo.lock".to_owned(), RUST_LOCK.as_bytes())),
+        Language::JavaScript | Language::TypeScript => {
+            files.extend(below(TEMPLATES.get_dir("npm")?, ""));
+            files.push(("package-lock.json".to_owned(), NPM_LOCK.as_bytes()));
+        }
+        Language::C | Language::Python | Language::Go | Language::Zig => {}
     }
     Some(files)
 }
@@ -61,7 +70,7 @@ fn all_of_library(language: Language) -> Vec<File<'static>> {
         // Its relative path to the contract then leads to the project's copy.
         Language::Rust => below(&RUST, "vendor/nephometer-guest"),
         Language::C => below(&C, "nephometer"),
-        Language::JavaScript => below(&JAVASCRIPT, "nephometer"),
+        Language::JavaScript | Language::TypeScript => below(&JAVASCRIPT, "nephometer"),
         Language::Python => below(&PYTHON, "nephometer"),
         Language::Go => below(&GO, "nephometer"),
         Language::Zig => below(&ZIG, "nephometer"),

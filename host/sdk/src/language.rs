@@ -12,6 +12,8 @@ pub enum Language {
     C,
     /// JavaScript, with componentize-js.
     JavaScript,
+    /// TypeScript, with its compiler and componentize-js.
+    TypeScript,
     /// Python, with componentize-py.
     Python,
     /// Go, with Go's own compiler.
@@ -30,8 +32,15 @@ pub enum Kind {
 }
 
 impl Language {
-    const ALL: [Self; 6] =
-        [Self::Rust, Self::C, Self::JavaScript, Self::Python, Self::Go, Self::Zig];
+    const ALL: [Self; 7] = [
+        Self::Rust,
+        Self::C,
+        Self::JavaScript,
+        Self::TypeScript,
+        Self::Python,
+        Self::Go,
+        Self::Zig,
+    ];
 
     /// The file that identifies a project in this language.
     pub(super) fn marker(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Language {
             Self::Rust => "Cargo.toml",
             Self::C => "component.c",
             Self::JavaScript => "component.js",
+            Self::TypeScript => "component.ts",
             Self::Python => "component.py",
             Self::Go => "go.mod",
             Self::Zig => "component.zig",
@@ -61,6 +71,7 @@ impl Language {
             Self::Rust => "rust",
             Self::C => "c",
             Self::JavaScript => "js",
+            Self::TypeScript => "ts",
             Self::Python => "python",
             Self::Go => "go",
             Self::Zig => "zig",
@@ -84,6 +95,7 @@ impl fmt::Display for Language {
             Self::Rust => "Rust",
             Self::C => "C",
             Self::JavaScript => "JavaScript",
+            Self::TypeScript => "TypeScript",
             Self::Python => "Python",
             Self::Go => "Go",
             Self::Zig => "Zig",

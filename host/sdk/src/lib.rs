@@ -15,8 +15,9 @@ mod language;
 mod measure;
 mod project;
 mod tools;
+mod typescript;
 
-pub use build::{Build, build};
+pub use build::{Build, build, world_of};
 pub use error::SdkError;
 pub use fixture::{Fixture, FixtureError};
 pub use fixture_runner::{FixtureRun, FixtureRunner};

@@ -10,9 +10,8 @@ import (
 	"nephometer"
 	component "nephometer/bindings/nephometer_metering_component"
 	dictionary "nephometer/bindings/nephometer_metering_dictionary"
-	hostlog "nephometer/bindings/nephometer_metering_log"
 	transform "nephometer/bindings/nephometer_metering_transform"
-	"nephometer/log"
+	"nephometer/hostcall"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
@@ -29,59 +28,41 @@ var (
 // Export sets what this component is, before the host calls anything.
 func Export(about nephometer.Description, from func(*nephometer.OptionReader) (nephometer.Transformer, error)) {
 	description, construct = about, from
-	// The levels have the order of the contract.
-	log.SendTo(func(level log.Level, message string) { hostlog.Write(hostlog.Level(level), message) })
+	hostcall.SendLog()
 }
 
 // Describe is the first call of the host.
 func Describe() component.Description {
-	defer leave()
-	return component.Description{
-		Name:          description.Name,
-		Version:       description.Version,
-		Summary:       description.Summary,
-		OptionsSchema: description.OptionsSchema,
-		StateVersion:  description.StateVersion,
-		Facts:         pairs(description.Facts),
-	}
+	defer hostcall.Leave()
+	return hostcall.Description(description)
 }
 
 // Configure builds the transformer.
 func Configure(options string) wit.Result[component.Settings, []component.OptionError] {
-	defer leave()
+	defer hostcall.Leave()
 	reader, err := nephometer.ParseOptions([]byte(options))
 	if err != nil {
 		panic(err)
 	}
 	made, err := construct(reader)
 	if wrong, is := errors.AsType[nephometer.OptionErrors](err); is {
-		list := make([]component.OptionError, len(wrong))
-		for index, one := range wrong {
-			list[index] = component.OptionError{Pointer: one.Pointer, Reason: one.Reason}
-		}
-		return wit.Err[component.Settings](list)
+		return wit.Err[component.Settings](hostcall.OptionErrors(wrong))
 	} else if err != nil {
 		panic(err)
 	}
 	configured = made
-	required := made.Settings()
-	return wit.Ok[component.Settings, []component.OptionError](component.Settings{
-		Meters:   required.Meters,
-		Metadata: required.Metadata,
-		Texts:    component.TextFormNone,
-		Facts:    pairs(required.Facts),
-	})
+	return wit.Ok[component.Settings, []component.OptionError](hostcall.Settings(made.Settings()))
 }
 
 // Learn applies changes to the dictionary.
 func Learn(what dictionary.Changes) {
-	defer leave()
+	defer hostcall.Leave()
 	known.Learn(raisedChanges(what))
 }
 
 // Transform transforms a batch.
 func Transform(input transform.Batch) wit.Result[transform.Outcome, transform.Refusal] {
-	defer leave()
+	defer hostcall.Leave()
 	if configured == nil {
 		return wit.Err[transform.Outcome](unready)
 	}

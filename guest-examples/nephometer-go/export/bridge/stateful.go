@@ -7,13 +7,14 @@ import (
 
 	"nephometer"
 	transform "nephometer/bindings/nephometer_metering_transform"
+	"nephometer/hostcall"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
 // Flush ends a polling cycle.
 func Flush(now uint64) wit.Result[wit.Option[transform.Answer], transform.Refusal] {
-	defer leave()
+	defer hostcall.Leave()
 	if configured == nil {
 		return wit.Err[wit.Option[transform.Answer]](unready)
 	}
@@ -31,7 +32,7 @@ func Flush(now uint64) wit.Result[wit.Option[transform.Answer], transform.Refusa
 
 // Save returns the state.
 func Save() wit.Result[[]uint8, string] {
-	defer leave()
+	defer hostcall.Leave()
 	if configured == nil {
 		return wit.Err[[]uint8](unready.Broken())
 	}
@@ -44,7 +45,7 @@ func Save() wit.Result[[]uint8, string] {
 
 // Restore restores a saved state.
 func Restore(version uint32, state []uint8) wit.Result[wit.Unit, string] {
-	defer leave()
+	defer hostcall.Leave()
 	if configured == nil {
 		return wit.Err[wit.Unit](unready.Broken())
 	}

@@ -4,36 +4,27 @@ package bridge
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"nephometer"
 	dictionary "nephometer/bindings/nephometer_metering_dictionary"
 	transform "nephometer/bindings/nephometer_metering_transform"
 	types "nephometer/bindings/nephometer_metering_types"
+	"nephometer/hostcall"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
-
-// In the order of the contract.
-var meterTypes = []nephometer.MeterType{nephometer.Gauge, nephometer.Delta, nephometer.Cumulative}
 
 // Each entry is allocated separately: it lives until its number is forgotten, independent of others.
 func raisedChanges(what dictionary.Changes) nephometer.Changes {
 	meters := make([]nephometer.Numbered[nephometer.Meter], len(what.Meters))
 	for index, one := range what.Meters {
-		meter := &nephometer.Meter{Name: one.Entry.Name, Unit: one.Entry.Unit, Type: meterTypes[one.Entry.Type]}
-		meters[index] = nephometer.Numbered[nephometer.Meter]{Number: one.Number, Entry: meter}
+		meters[index] = nephometer.Numbered[nephometer.Meter]{Number: one.Number, Entry: hostcall.Meter(one.Entry)}
 	}
 	resources := make([]nephometer.Numbered[nephometer.Resource], len(what.Resources))
 	for index := range what.Resources {
 		one := &what.Resources[index]
-		resource := (&nephometer.Resource{
-			ID:        one.Entry.Id,
-			Source:    one.Entry.Source,
-			ProjectID: raisedText(one.Entry.ProjectId),
-			UserID:    raisedText(one.Entry.UserId),
-		}).WithMetadataText(one.Entry.Metadata)
+		resource := hostcall.Resource(one.Entry)
 		resources[index] = nephometer.Numbered[nephometer.Resource]{Number: one.Number, Entry: resource}
 	}
 	return nephometer.Changes{
@@ -45,11 +36,6 @@ func raisedChanges(what dictionary.Changes) nephometer.Changes {
 }
 
 func raisedBatch(input transform.Batch) *nephometer.Batch {
-	// Nil if there are none, as usual.
-	var exact []nephometer.ExactInteger
-	for _, one := range input.Exact {
-		exact = append(exact, nephometer.ExactInteger(one))
-	}
 	return &nephometer.Batch{
 		Dictionary: &known,
 		Meter:      input.Meter,
@@ -57,16 +43,9 @@ func raisedBatch(input transform.Batch) *nephometer.Batch {
 		Time:       input.Time,
 		Monotonic:  input.Monotonic,
 		Volume:     input.Volume,
-		Exact:      exact,
+		Exact:      hostcall.Exact(input.Exact),
 		Removed:    input.Removed,
 	}
-}
-
-func raisedText(text wit.Option[string]) *string {
-	if text.IsNone() {
-		return nil
-	}
-	return new(text.Some())
 }
 
 func loweredText(text *string) wit.Option[string] {
@@ -123,7 +102,7 @@ func loweredAnswer(answer *nephometer.Answer) transform.Answer {
 func loweredMeters(meters []nephometer.Numbered[nephometer.Meter]) []transform.NumberedMeter {
 	lowered := make([]transform.NumberedMeter, len(meters))
 	for index, one := range meters {
-		kind := slices.Index(meterTypes, one.Entry.Type)
+		kind := slices.Index(hostcall.MeterTypes, one.Entry.Type)
 		if kind < 0 {
 			panic(fmt.Sprintf("the type of meter %s is %q", one.Entry.Name, one.Entry.Type))
 		}
@@ -156,13 +135,4 @@ func loweredExact(exact []nephometer.ExactInteger) []types.ExactInteger {
 		lowered[index] = types.ExactInteger(one)
 	}
 	return lowered
-}
-
-// Sorted: a component describes itself the same every time.
-func pairs(facts map[string]string) []wit.Tuple2[string, string] {
-	list := make([]wit.Tuple2[string, string], 0, len(facts))
-	for _, name := range slices.Sorted(maps.Keys(facts)) {
-		list = append(list, wit.Tuple2[string, string]{F0: name, F1: facts[name]})
-	}
-	return list
 }

@@ -34,6 +34,8 @@ enum Language {
     C,
     #[value(alias = "javascript")]
     Js,
+    #[value(alias = "typescript")]
+    Ts,
     Python,
     Go,
     Zig,
@@ -51,6 +53,7 @@ impl New {
             Language::Rust => sdk::Language::Rust,
             Language::C => sdk::Language::C,
             Language::Js => sdk::Language::JavaScript,
+            Language::Ts => sdk::Language::TypeScript,
             Language::Python => sdk::Language::Python,
             Language::Go => sdk::Language::Go,
             Language::Zig => sdk::Language::Zig,
@@ -80,9 +83,10 @@ pub(super) struct Build {
     /// File to write the component to [default: FOLDER/NAME.wasm, with the folder's name]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// World of the contract that it implements (projects in Rust name it in their source)
-    #[arg(long, default_value = "stateful-transformer")]
-    world: String,
+    /// World of the contract that it implements (projects in Rust name it in their source) [default:
+    /// as in component.world, else stateful-transformer]
+    #[arg(long)]
+    world: Option<String>,
 }
 
 impl Build {
@@ -95,7 +99,11 @@ impl Build {
             Some(file) => std::path::absolute(&file).with_context(|| file.display().to_string())?,
             None => folder.join(name).with_extension("wasm"),
         };
-        let request = sdk::Build { folder, output, world: self.world };
+        let world = match self.world {
+            Some(world) => world,
+            None => sdk::world_of(&folder).map_err(with_exit_code)?,
+        };
+        let request = sdk::Build { folder, output, world };
         let language = sdk::build(&request).map_err(with_exit_code)?;
         let mut out = output::stdout();
         let size = request.output.metadata().map_or(0, |meta| meta.len());

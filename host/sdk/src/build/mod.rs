@@ -6,10 +6,11 @@ mod go;
 mod javascript;
 mod python;
 mod rust;
+mod typescript;
 mod zig;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::embedded::{self, is_test};
 use super::error::{SdkError, at};
@@ -23,8 +24,27 @@ pub struct Build {
     pub folder: PathBuf,
     /// The component file to write.
     pub output: PathBuf,
-    /// The world of the contract, for languages whose sources do not name one.
+    /// The world of the contract, for languages whose sources do not name one; see [`world_of`].
     pub world: String,
+}
+
+/// The file of a project that names its world.
+const WORLD_FILE: &str = "component.world";
+
+/// The world of the contract that a project names in its `component.world`; without that file the one of
+/// transformers with state.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn world_of(folder: &Path) -> Result<String, SdkError> {
+    let file = folder.join(WORLD_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok("stateful-transformer".to_owned())
+        }
+        Err(error) => Err(at(&file)(error)),
+    }
 }
 
 /// Builds a project and returns its language.
@@ -40,6 +60,7 @@ pub fn build(request: &Build) -> Result<Language, SdkError> {
         Language::Rust => rust::build(request),
         Language::C => c::build(request),
         Language::JavaScript => javascript::build(request),
+        Language::TypeScript => typescript::build(request),
         Language::Python => python::build(request),
         Language::Go => go::build(request),
         Language::Zig => zig::build(request),

@@ -24,15 +24,14 @@ pub(super) fn build(request: &Build) -> Result<(), SdkError> {
         files::write(&to, fs::read(&source).map_err(at(&source))?)?;
     }
     let unfinished = request.output.with_extension("unfinished");
-    run(Command::new(tool)
-        .arg("--quiet")
-        .arg("-d")
-        .arg(request.wit()?)
-        .args(["-w", &request.world, "componentize", "--stub-wasi", "-p"])
-        .arg(&copy)
-        .arg("component")
-        .arg("-o")
-        .arg(&unfinished))?;
+    let mut command = Command::new(tool);
+    command.arg("--quiet").arg("-d").arg(request.wit()?);
+    command.args(["-w", &request.world, "componentize"]);
+    // The stubs would trap in the functions that these worlds import, too.
+    if !matches!(request.world.as_str(), "http-publisher" | "socket-publisher") {
+        command.arg("--stub-wasi");
+    }
+    run(command.arg("-p").arg(&copy).arg("component").arg("-o").arg(&unfinished))?;
     fs::rename(&unfinished, &request.output).map_err(at(&request.output))
 }
 

@@ -1,6 +1,8 @@
 //go:build wasm
 
-package bridge
+// Package hostcall has what the exports of all worlds share: values of the contract, and the end of a
+// call of the host. It works in a component only.
+package hostcall
 
 import (
 	"fmt"
@@ -10,11 +12,11 @@ import (
 	"nephometer/log"
 )
 
-// leave ends every call of the host; it is to be deferred.
+// Leave ends every call of the host; it is to be deferred.
 //
 // It logs a panic before the instance ends, because Go's own output is discarded. Otherwise it lets
 // the goroutines of the collector run, which have no other opportunity; without it, memory triples.
-func leave() {
+func Leave() {
 	what := recover()
 	if what == nil {
 		runtime.Gosched()
@@ -27,7 +29,7 @@ func leave() {
 // Where the panic came from: the first function below the runtime's.
 func place() string {
 	callers := make([]uintptr, 50)
-	// Without Callers, place and leave.
+	// Without Callers, place and Leave.
 	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
 	for {
 		frame, more := frames.Next()
