@@ -79,7 +79,7 @@ async fn swap(host: &ComponentHost, store: &Store, handle: &SinkHandle) -> Optio
         let mut rounds = 0;
         fresh = loop {
             let (requested, finished_by_sink) = (Instant::now(), rounds >= CATCH_UP_ROUNDS);
-            match handle.take_over(fresh, finished_by_sink).await {
+            match handle.take_over(fresh, finished_by_sink, None).await {
                 Takeover::Done(pause) => {
                     let done = Instant::now();
                     return Some(Swap { begun, requested, done, pause, finished_by_sink });

@@ -3,6 +3,7 @@
 
 mod consistency;
 mod dead_letters;
+mod guard;
 mod plan;
 mod shadow;
 mod usage;

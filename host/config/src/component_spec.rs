@@ -24,6 +24,8 @@ pub struct ComponentsSpec {
     pub registries: BTreeMap<String, RegistrySpec>,
     /// `components.signatures`
     pub signatures: SignaturesSpec,
+    /// `components.guard`: of components that have no settings of their own.
+    pub guard: GuardSpec,
     /// `components.totals`: what all components may use together.
     pub totals: TotalsSpec,
     /// The program that compiles components in a separate process, called with the argument
@@ -42,6 +44,8 @@ pub struct ComponentSpec {
     pub from: Option<ComponentOrigin>,
     /// `shadow`: another version that runs beside it.
     pub shadow: Option<ShadowSpec>,
+    /// `guard`
+    pub guard: GuardSpec,
     /// `limits`
     pub limits: LimitsSpec,
     /// `on_error`
@@ -74,7 +78,8 @@ impl ComponentsSpec {
     /// The settings of a component, or of the shadow of one ([`shadow_name`]).
     pub fn settings(&self, name: &str) -> ComponentSpec {
         let live = live_name(name);
-        let mut settings = self.by_name.get(live).cloned().unwrap_or_default();
+        let other = || ComponentSpec { guard: self.guard, ..ComponentSpec::default() };
+        let mut settings = self.by_name.get(live).cloned().unwrap_or_else(other);
         if live != name
             && let Some(shadow) = settings.shadow.take()
         {
@@ -120,6 +125,44 @@ impl fmt::Display for ShadowSource {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Registry(origin) => write!(f, "{}", origin.reference),
+        }
+    }
+}
+
+/// How a change of a component is guarded: when the version before takes over again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardSpec {
+    /// `enabled`
+    pub enabled: bool,
+    /// `cycles`: polling cycles of each source that are compared.
+    pub cycles: u32,
+    /// `sums`: percent by which the sum of a meter may differ.
+    pub sums: u32,
+    /// `samples`: percent by which the number of samples of a meter may differ.
+    pub samples: u32,
+    /// `absent`: series that only the version before may have.
+    pub absent: u64,
+    /// `cost`: how many times the processor time per sample may be.
+    pub cost: u32,
+}
+
+impl Default for GuardSpec {
+    fn default() -> Self {
+        Self { enabled: false, cycles: 10, sums: 10, samples: 10, absent: 0, cost: 10 }
+    }
+}
+
+impl GuardSpec {
+    /// The guard of a change that both guard: the strictest bounds, over the longest time.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            enabled: self.enabled || other.enabled,
+            cycles: self.cycles.max(other.cycles),
+            sums: self.sums.min(other.sums),
+            samples: self.samples.min(other.samples),
+            absent: self.absent.min(other.absent),
+            cost: self.cost.min(other.cost),
         }
     }
 }

@@ -174,10 +174,13 @@ bounds! {
     ShadowBatches = "shadow_batches", Guests, "batches that wait for one shadow; further ones are counted, and it begins again from the live state", 64, "", "use a faster component, or raise the interval";
     ShadowSamples = "shadow_samples", Guests, "samples in them, unless it is one batch; likewise", 100_000, "", "use a faster component, or raise the interval";
     ShadowMeters = "shadow_meters", Guests, "meters of which one shadow has sums", 200, "", "";
+    GuardSeries = "guard_series", Guests, "series that one guard compares, each a meter of a resource; samples of others are counted", 20_000, "", "";
+    GuardCorrections = "guard_corrections", Guests, "samples that the correction of one version lists; of others it has the sums of their series", 10_000, "", "";
     ShadowFailures = "shadow_failures", Guests, "failures after which a shadow stops", 5, "", "correct the component";
 
     // Data of components and receivers on disk.
     StoreTotal = "store.total", Guests, "the store's database; states, the journal and spools have shares of it", 20 * GIB, "bytes", "store.total";
+    Corrections = "corrections", Guests, "corrections that are kept, one file each; the oldest make room", 100, "", "";
     Gaps = "gaps", Guests, "gaps that are kept; the oldest make room", 100_000, "", "";
     GapBytes = "gap_bytes", Guests, "bytes of gaps that are kept; the oldest make room", 16 * MIB, "bytes", "";
     Refused = "refused", Guests, "envelopes that receivers have refused and that are kept; the oldest of the spool with the most make room", 10_000, "", "";

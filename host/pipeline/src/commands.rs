@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::guard_report::GuardReport;
 use super::handle::{Command, SinkState, Takeover};
-use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
+use super::revision::{ChainRevision, Snapshot};
 use super::sink::Sink;
 use crate::transform::{BatchLog, SampleList};
 use nephometer_model::{Batch, Moment, Sample};
@@ -28,8 +29,8 @@ impl Sink {
                 // A requester that is gone left nothing to undo: the log is bounded.
                 drop(reply.send(snapshot));
             }
-            Command::Takeover { revision, finish, reply } => {
-                let outcome = self.take_over(revision, finish).await;
+            Command::Takeover { revision, finish, guard, reply } => {
+                let outcome = self.take_over(revision, finish, guard).await;
                 drop(reply.send(outcome));
             }
             Command::AbandonTakeover => self.catch_up_log = None,
@@ -49,6 +50,11 @@ impl Sink {
             Command::Inject { transformer_index, samples, reply } => {
                 drop(reply.send(self.inject(transformer_index, samples).await));
             }
+            Command::RollBack { reason } => {
+                if let Some(components) = self.guarded_components() {
+                    self.roll_back(&components, &reason).await;
+                }
+            }
             Command::Hold { reason } => {
                 if self.revision.is_none() {
                     self.wait_for_transformers(&reason);
@@ -66,7 +72,12 @@ impl Sink {
     }
 
     /// Replaces the running revision by one that has processed the same batches.
-    async fn take_over(&mut self, mut revision: Box<ChainRevision>, finish: bool) -> Takeover {
+    async fn take_over(
+        &mut self,
+        mut revision: Box<ChainRevision>,
+        finish: bool,
+        guard: Option<GuardReport>,
+    ) -> Takeover {
         let start = Instant::now();
         // The log is dropped when it exceeds its bounds, and when the state changes without a
         // batch.
@@ -82,7 +93,7 @@ impl Sink {
                 return Takeover::Failed(error.to_string());
             }
         }
-        let replaced = (self.catch_up_log.take(), self.rollback_candidate.take());
+        let mut replaced = (self.catch_up_log.take(), self.rollback_candidate.take());
         // A failing revision is no rollback candidate.
         let keep_previous = !self.is_failing();
         let mut revision = *revision;
@@ -94,9 +105,9 @@ impl Sink {
         self.inbox.status.send_modify(|status| status.reloads += 1);
         let pause = start.elapsed();
         events::reload::transformers_replaced(&self.name, self.offset, pause);
-        if keep_previous {
-            self.rollback_candidate = previous.take().map(RollbackCandidate::new);
-        }
+        let candidate = previous.take_if(|_| keep_previous);
+        let candidate = self.candidate(candidate, guard, &mut replaced.1);
+        self.rollback_candidate = candidate;
         // These own many batches and a state: freeing them here would lengthen the pause.
         tokio::spawn(async move { drop((replaced, previous)) });
         Takeover::Done(pause)
@@ -125,6 +136,7 @@ impl Sink {
         let output = vec![SampleList::Own(output)];
         self.publish(self.offset, &batch, output, Persistence::AtOnce).await;
         // Neither the rollback candidate nor a revision that is catching up has seen these samples.
+        self.end_guard("a dead letter was retried, which the version before has not seen");
         self.rollback_candidate = None;
         self.catch_up_log = None;
         Ok(count)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::guard_report::GuardReport;
 use super::revision::{ChainRevision, Snapshot};
 use crate::publish::PublisherHandle;
 use crate::transform::{Identity, JournaledBatch, ShadowFeed, State};
@@ -35,6 +36,7 @@ pub(super) enum Command {
     Takeover {
         revision: Box<ChainRevision>,
         finish: bool,
+        guard: Option<GuardReport>,
         reply: oneshot::Sender<Takeover>,
     },
     Publishers(PublisherChange),
@@ -47,6 +49,9 @@ pub(super) enum Command {
         transformer_index: usize,
         samples: Vec<Sample>,
         reply: oneshot::Sender<Result<usize, String>>,
+    },
+    RollBack {
+        reason: String,
     },
     Hold {
         reason: String,
@@ -69,7 +74,13 @@ pub enum Takeover {
 /// An event that a sink raises on its own.
 #[derive(Debug)]
 pub enum SinkEvent {
-    /// The new revision failed, and the rollback candidate is running again.
+    /// A guard ended without a rollback; its report has the result.
+    GuardEnded {
+        /// The sink's name.
+        sink: Arc<str>,
+    },
+    /// The new revision failed, or went beyond the bounds of its guard, and the rollback candidate is
+    /// running again.
     RolledBack {
         /// The sink's name.
         sink: Arc<str>,
@@ -79,6 +90,8 @@ pub enum SinkEvent {
         restored: Vec<Identity>,
         /// The failure.
         reason: String,
+        /// What was compared meanwhile, if the change was guarded.
+        guard: Option<GuardReport>,
     },
 }
 
@@ -206,10 +219,17 @@ impl SinkHandle {
     }
 
     /// Replaces the running revision by one that has caught up. With `finish` the sink itself
-    /// processes the missing batches, for revisions that never quite catch up.
-    pub async fn take_over(&self, revision: ChainRevision, finish: bool) -> Takeover {
-        let revision = Box::new(revision);
-        let reply = self.request(|reply| Command::Takeover { revision, finish, reply }).await;
+    /// processes the missing batches, for revisions that never quite catch up. With `guard` the
+    /// revision before runs on, and takes over again if the output goes beyond the bounds.
+    pub async fn take_over(
+        &self,
+        revision: ChainRevision,
+        finish: bool,
+        guard: Option<&GuardReport>,
+    ) -> Takeover {
+        let (revision, guard) = (Box::new(revision), guard.cloned());
+        let command = |reply| Command::Takeover { revision, finish, guard, reply };
+        let reply = self.request(command).await;
         reply.unwrap_or_else(|| Takeover::Failed("the sink has stopped".to_owned()))
     }
 
@@ -243,6 +263,13 @@ impl SinkHandle {
         let command = |reply| Command::Inject { transformer_index, samples, reply };
         let reply = self.request(command).await;
         reply.unwrap_or_else(|| Err("the sink has stopped".to_owned()))
+    }
+
+    /// Rolls a guarded revision back, because its components were rolled back elsewhere. No effect
+    /// without a guard that compares.
+    pub async fn roll_back(&self, reason: String) {
+        // A sink that has ended guards nothing.
+        drop(self.commands.send(Command::RollBack { reason }).await);
     }
 
     /// Reports why the transformers of a sink cannot be built. No effect on a sink that has some.

@@ -13,9 +13,13 @@ mod commands;
 mod drained_sink;
 mod failures;
 mod fanout;
+mod guard_report;
+mod guard_run;
+mod guarding;
 mod handle;
 mod quarantine;
 mod revision;
+mod rollback;
 mod router;
 mod shadow_report;
 mod shadow_run;
@@ -24,6 +28,10 @@ mod taps;
 
 pub use drained_sink::DrainedSink;
 pub use fanout::{OutputObserver, PublisherFanout, SinkOutput};
+pub use guard_report::{
+    CorrectedSample, GuardCorrection, GuardPlan, GuardProgress, GuardReport, GuardState,
+    SeriesComparison,
+};
 pub use handle::{Publishers, SinkEvent, SinkHandle, SinkState, SinkStatus, Takeover};
 pub use revision::{ChainRevision, Snapshot};
 pub use router::{PolledObserver, route};

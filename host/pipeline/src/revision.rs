@@ -1,31 +1,16 @@
-//! Chain revisions: the transformers of a sink as one unit, which a reload replaces as a whole, and
-//! the rollback candidate, which is the revision before.
+//! Chain revisions: the transformers of a sink as one unit, which a reload replaces as a whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::transform::{
-    AppliedAction, BatchLog, Chain, ChainError, FailureAction, Identity, JournaledBatch,
-    SampleList, State,
+    AppliedAction, Chain, ChainError, FailureAction, Identity, JournaledBatch, SampleList, State,
 };
 use nephometer_config::{OnError, StateMismatch};
 use nephometer_model::Offset;
 use nephometer_store::{SavedChain, SavedTransformer};
 use nephometer_telemetry::events;
 use nephometer_wasm::GuestThreads;
-
-/// How long after a takeover a failure of the new revision rolls back to the previous one.
-const ROLLBACK_PERIOD: Duration = Duration::from_secs(600);
-/// Bounds of what is kept for a rollback: samples since the takeover, about 100 bytes each.
-const ROLLBACK_SAMPLES: usize = 90_000;
-/// Bytes of them, with their resources.
-const ROLLBACK_BYTES: usize = 32 << 20;
-/// Batches: fewer than a chain accepts into its history at once.
-const ROLLBACK_BATCHES: usize = 500;
 
 /// The transformers of a sink with their failure policies.
 pub struct ChainRevision {
@@ -105,6 +90,22 @@ impl ChainRevision {
         self.process_missing(snapshot.batches.clone()).await
     }
 
+    /// Runs a batch for which another revision publishes its output, on `threads` if given.
+    pub(super) async fn process_silently(
+        mut self,
+        batch: JournaledBatch,
+        threads: Option<&GuestThreads>,
+    ) -> (Self, Result<Vec<SampleList>, ChainError>) {
+        let work = async move {
+            let processed = self.chain.process_silently(batch).await;
+            (self, processed)
+        };
+        match threads {
+            Some(threads) => threads.run(work).await,
+            None => work.await,
+        }
+    }
+
     /// Runs a batch through all transformers, on `threads` if given: one switch there, one back.
     pub(super) async fn process(
         mut self,
@@ -130,7 +131,7 @@ impl ChainRevision {
         missing: Vec<JournaledBatch>,
     ) -> Result<(), ChainError> {
         for batch in missing {
-            self.chain.catch_up(batch).await?;
+            self.chain.process_silently(batch).await?;
         }
         Ok(())
     }
@@ -142,11 +143,11 @@ impl ChainRevision {
         missing: Vec<JournaledBatch>,
     ) -> Result<(), ChainError> {
         for batch in missing {
-            let Err(error) = self.chain.catch_up(batch.clone()).await else { continue };
+            let Err(error) = self.chain.process_silently(batch.clone()).await else { continue };
             events::component::state_incomplete(&error.sink, &error.component, &error.reason);
             let transformer_index = error.transformer_index;
             let action = AppliedAction { transformer_index, action: FailureAction::Drop };
-            self.chain.catch_up(batch.with_action(action)).await?;
+            self.chain.process_silently(batch.with_action(action)).await?;
         }
         Ok(())
     }
@@ -163,44 +164,5 @@ impl ChainRevision {
         };
         let identities = self.chain.identities().into_iter();
         SavedChain { offset, transformers: identities.zip(states).map(transformer).collect() }
-    }
-}
-
-/// The previous revision, ready to run again if the new one fails.
-pub(super) struct RollbackCandidate {
-    revision: JoinHandle<ChainRevision>,
-    /// Batches since the takeover.
-    log: BatchLog,
-    expires: Instant,
-}
-
-impl RollbackCandidate {
-    /// Saves the state of the revision in the background, and drops its instances.
-    pub(super) fn new(mut revision: ChainRevision) -> Self {
-        let suspending = async move {
-            revision.chain.suspend().await;
-            revision
-        };
-        let expires = Instant::now() + ROLLBACK_PERIOD;
-        Self { revision: tokio::spawn(suspending), log: BatchLog::default(), expires }
-    }
-
-    /// Records a batch that the new revision has processed. Returns false once the candidate has
-    /// expired or the log exceeds its bounds.
-    pub(super) fn record(&mut self, batch: &JournaledBatch) -> bool {
-        self.log.push(batch.clone());
-        self.log.samples() <= ROLLBACK_SAMPLES
-            && self.log.bytes() <= ROLLBACK_BYTES
-            && self.log.batches().len() <= ROLLBACK_BATCHES
-            && Instant::now() < self.expires
-    }
-
-    /// The revision with the recorded batches in its history: the next batch restores its saved
-    /// state and processes them. `None` if the history cannot hold them all.
-    pub(super) async fn into_revision(self) -> Option<ChainRevision> {
-        let mut revision = self.revision.await.ok()?;
-        let mut batches = self.log.into_batches().into_iter();
-        let complete = batches.all(|batch| revision.chain.record_unprocessed(batch));
-        complete.then_some(revision)
     }
 }

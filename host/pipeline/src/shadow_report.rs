@@ -70,7 +70,7 @@ pub struct VolumeSum {
 }
 
 impl VolumeSum {
-    fn add(&mut self, volume: Volume) {
+    pub(crate) fn add(&mut self, volume: Volume) {
         match volume {
             Volume::Integer(whole) => self.whole = self.whole.saturating_add(whole),
             Volume::Float(rest) => self.rest += rest,
@@ -100,6 +100,10 @@ pub struct MeterComparison {
     pub live: VolumeSum,
     /// The sum of the shadow's values.
     pub shadow: VolumeSum,
+    /// Samples of the live one.
+    pub live_samples: u64,
+    /// Samples of the shadow.
+    pub shadow_samples: u64,
     /// Samples that differ.
     pub differing: u64,
 }
@@ -204,23 +208,7 @@ impl ShadowReport {
 
     /// Compares two outputs of one call.
     pub(crate) fn compare(&self, live: &[Sample], shadow: &[Sample]) {
-        let mut progress = self.lock();
-        progress.samples += live.len() as u64;
-        let equal = live.len() == shadow.len()
-            && live.iter().zip(shadow).all(|(live, shadow)| difference(live, shadow).is_none());
-        for sample in live {
-            if let Some(meter) = progress.meter(&sample.meter.name) {
-                meter.live.add(sample.volume);
-            }
-        }
-        for sample in shadow {
-            if let Some(meter) = progress.meter(&sample.meter.name) {
-                meter.shadow.add(sample.volume);
-            }
-        }
-        if !equal {
-            progress.compare_by_key(live, shadow);
-        }
+        self.lock().compare(live, shadow, &mut |_, _, _| {});
     }
 
     fn lock(&self) -> MutexGuard<'_, ShadowProgress> {
@@ -235,7 +223,37 @@ fn key(sample: &Sample) -> SampleKey<'_> {
     (&sample.meter.name, &sample.resource.id, sample.taken.wall)
 }
 
+/// Gets each difference: what it is, the sample of the live one, and that of the shadow.
+type OnDifference<'a> = dyn FnMut(&'static str, Option<&Sample>, Option<&Sample>) + 'a;
+
 impl ShadowProgress {
+    /// Compares two outputs of the same input.
+    pub(crate) fn compare(
+        &mut self,
+        live: &[Sample],
+        shadow: &[Sample],
+        on_difference: &mut OnDifference<'_>,
+    ) {
+        self.samples += live.len() as u64;
+        let equal = live.len() == shadow.len()
+            && live.iter().zip(shadow).all(|(live, shadow)| difference(live, shadow).is_none());
+        for sample in live {
+            if let Some(meter) = self.meter(&sample.meter.name) {
+                meter.live.add(sample.volume);
+                meter.live_samples += 1;
+            }
+        }
+        for sample in shadow {
+            if let Some(meter) = self.meter(&sample.meter.name) {
+                meter.shadow.add(sample.volume);
+                meter.shadow_samples += 1;
+            }
+        }
+        if !equal {
+            self.compare_by_key(live, shadow, on_difference);
+        }
+    }
+
     /// The sums of a meter; `None` beyond the bound.
     fn meter(&mut self, name: &Arc<str>) -> Option<&mut MeterComparison> {
         if !self.meters.contains_key(name) {
@@ -246,7 +264,16 @@ impl ShadowProgress {
     }
 
     /// Finds the sample of the shadow for each live one, and what is left.
-    fn compare_by_key(&mut self, live: &[Sample], shadow: &[Sample]) {
+    fn compare_by_key(
+        &mut self,
+        live: &[Sample],
+        shadow: &[Sample],
+        on_difference: &mut OnDifference<'_>,
+    ) {
+        let mut differs = |what: &'static str, live: Option<&Sample>, shadow: Option<&Sample>| {
+            on_difference(what, live, shadow);
+            self.differs(what, live, shadow);
+        };
         let mut unmatched: HashMap<SampleKey<'_>, VecDeque<&Sample>> = HashMap::new();
         for sample in shadow {
             unmatched.entry(key(sample)).or_default().push_back(sample);
@@ -255,20 +282,16 @@ impl ShadowProgress {
             match unmatched.get_mut(&key(sample)).and_then(VecDeque::pop_front) {
                 Some(other) => {
                     if let Some(what) = difference(sample, other) {
-                        self.differs(what, Some(sample), Some(other));
+                        differs(what, Some(sample), Some(other));
                     }
                 }
-                None => {
-                    self.missing += 1;
-                    self.differs("missing", Some(sample), None);
-                }
+                None => differs("missing", Some(sample), None),
             }
         }
         for sample in shadow {
             let left = unmatched.get(&key(sample)).into_iter().flatten();
             if left.into_iter().any(|one| std::ptr::eq(*one, sample)) {
-                self.extra += 1;
-                self.differs("extra", None, Some(sample));
+                differs("extra", None, Some(sample));
             }
         }
     }
@@ -276,6 +299,8 @@ impl ShadowProgress {
     fn differs(&mut self, what: &'static str, live: Option<&Sample>, shadow: Option<&Sample>) {
         let Some(sample) = live.or(shadow) else { return };
         self.differing += 1;
+        self.missing += u64::from(shadow.is_none());
+        self.extra += u64::from(live.is_none());
         if let Some(meter) = self.meter(&sample.meter.name) {
             meter.differing += 1;
         }

@@ -16,11 +16,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use super::applied_actions;
 use super::drained_sink::DrainedSink;
 use super::fanout::PublisherFanout;
+use super::guard_run::GuardedBatch;
 use super::handle::{Inbox, SinkEvent, SinkHandle, SinkState, handle};
 use super::quarantine::Quarantine;
-use super::revision::{ChainRevision, RollbackCandidate, Snapshot};
+use super::revision::{ChainRevision, Snapshot};
+use super::rollback::RollbackCandidate;
 use crate::publish::Backoff;
-use crate::transform::{AppliedAction, BatchLog, Chain, ChainError, JournaledBatch, SampleList};
+use crate::transform::{AppliedAction, BatchLog, Chain, JournaledBatch, SampleList};
 use nephometer_model::{Batch, Offset};
 use nephometer_store::{DeadLetters, JournalEntry, JournalReader, Persistence, SavedChain};
 use nephometer_telemetry::{SinkCount, events};
@@ -70,7 +72,7 @@ pub struct Sink {
     pub(super) count: Arc<SinkCount>,
     pub(super) dead_letters: DeadLetters,
     pub(super) sink_events: mpsc::Sender<SinkEvent>,
-    guest_threads: Option<GuestThreads>,
+    pub(super) guest_threads: Option<GuestThreads>,
     pub(super) inbox: Inbox,
     /// The saved state and the batches since, while there is no revision.
     pub(super) snapshot: Snapshot,
@@ -150,7 +152,10 @@ impl Sink {
                     Some(entry) => self.process(entry).await,
                     None => break,
                 },
-                _ = idle_check.tick() => self.journal.sync().await,
+                _ = idle_check.tick() => {
+                    self.journal.sync().await;
+                    self.follow_guard().await;
+                }
             }
             self.save_progress().await;
         }
@@ -228,6 +233,7 @@ impl Sink {
 
     /// Processes one batch, and retries it until it succeeds or a failure action applies.
     async fn process(&mut self, entry: JournalEntry) {
+        self.follow_guard().await;
         let mut batch = self.journaled_batch(&entry);
         let mut retries = 0;
         let mut actions: Vec<AppliedAction> = self.actions_in_quarantine();
@@ -242,12 +248,13 @@ impl Sink {
             let error = match processed {
                 Ok(lists) => {
                     self.write_dead_letters(&entry).await;
+                    let guarded = self.guarded(&batch, &lists);
                     self.publish(entry.offset, &entry.batch, lists, Persistence::Deferred).await;
-                    return self.advance(&entry, batch, actions.is_empty());
+                    return self.advance(&entry, (batch, guarded), actions.is_empty());
                 }
                 Err(error) => error,
             };
-            if self.roll_back(&error).await {
+            if self.roll_back(&error.component, &error.reason).await {
                 continue;
             }
             match self.choose_action(&entry, &error, &mut actions).await {
@@ -297,13 +304,19 @@ impl Sink {
     }
 
     /// Moves behind a processed batch. `clean` if no failure action was applied to it.
-    fn advance(&mut self, entry: &JournalEntry, batch: JournaledBatch, clean: bool) {
+    fn advance(
+        &mut self,
+        entry: &JournalEntry,
+        (batch, guarded): (JournaledBatch, Option<GuardedBatch>),
+        clean: bool,
+    ) {
         self.count.processed.fetch_add(entry.batch.samples.len() as u64, Relaxed);
         self.offset = entry.offset;
         self.journal.advance();
         if let Some(candidate) = &mut self.rollback_candidate
-            && !candidate.record(&batch)
+            && !candidate.record(batch.clone(), guarded)
         {
+            self.end_guard("its batches are too many to keep");
             self.rollback_candidate = None;
         }
         if let Some(log) = &mut self.catch_up_log {
@@ -322,24 +335,6 @@ impl Sink {
                 self.set_state(SinkState::Running);
             }
         }
-    }
-
-    /// Replaces a failed revision by the rollback candidate. Returns false if there is none.
-    async fn roll_back(&mut self, error: &ChainError) -> bool {
-        let Some(candidate) = self.rollback_candidate.take() else { return false };
-        let Some(mut restored) = candidate.into_revision().await else { return false };
-        let Some(mut failed) = self.revision.take() else { return false };
-        restored.chain.inherit_ids(&mut failed.chain);
-        let reason = error.reason.clone();
-        events::reload::rolled_back(&self.name, &error.component, &reason);
-        let (failed, identities) = (failed.chain.identities(), restored.chain.identities());
-        self.adopt(restored);
-        self.inbox.status.send_modify(|status| status.rollbacks += 1);
-        let sink = Arc::clone(&self.name);
-        let sink_event = SinkEvent::RolledBack { sink, failed, restored: identities, reason };
-        // Only an agent that is shutting down does not receive it.
-        drop(self.sink_events.try_send(sink_event));
-        true
     }
 
     /// Waits before a retry, and handles commands meanwhile: a takeover ends the wait.

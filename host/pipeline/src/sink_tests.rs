@@ -104,7 +104,7 @@ impl RunningSink {
 /// Restores a revision from a snapshot of the sink, and lets it take over.
 async fn replace(handle: &SinkHandle, mut new: ChainRevision) {
     new.restore(&handle.snapshot_for_takeover().await.unwrap()).await.unwrap();
-    assert!(matches!(handle.take_over(new, true).await, Takeover::Done(_)));
+    assert!(matches!(handle.take_over(new, true, None).await, Takeover::Done(_)));
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn injected_samples_are_in_the_state_of_the_revision_that_takes_over() {
     let samples = batch(&[5.0]).samples.clone();
     assert_eq!(sink.handle.inject(0, samples).await, Ok(1));
     assert_eq!(sink.next_output().await, [6.0]);
-    let Takeover::Stale(stale) = sink.handle.take_over(new, true).await else {
+    let Takeover::Stale(stale) = sink.handle.take_over(new, true, None).await else {
         panic!("it took over without the injected samples")
     };
     replace(&sink.handle, *stale).await;

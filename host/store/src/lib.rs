@@ -8,6 +8,7 @@
 mod backend;
 mod codec;
 mod commit;
+mod corrections;
 mod damaged;
 mod db;
 mod dead_letters;
@@ -46,6 +47,7 @@ use thiserror::Error;
 
 pub use codec::{decode as decode_batch, encode as encode_batch};
 pub use commit::{Envelopes, Persistence, SpoolAppend};
+pub use corrections::write_correction;
 pub use db::{ResumePoint, SavedChain, SavedTransformer};
 pub use dead_letters::{DeadLetter, DeadLetters, FailedBatch};
 pub use envelope::{Envelope, Manifest};

@@ -73,7 +73,7 @@ impl PromotedFiles {
 }
 
 /// Replaces a file at once.
-fn write(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     let mut file = files::fresh(&new)?;
     file.write_all(content)?;

@@ -81,6 +81,11 @@ impl<R: Restore> InstanceHandle<R> {
         used.saturating_mul(100) / self.spec.limits.memory.max(1)
     }
 
+    /// Processor time of all calls so far, nanoseconds.
+    pub fn cpu_nanos(&self) -> u64 {
+        self.spec.counters.stats().cpu_nanos
+    }
+
     /// Discards the instance. [`Self::rebuild`] creates a new one.
     pub fn discard(&mut self) {
         let slot = std::mem::take(&mut self.slot);

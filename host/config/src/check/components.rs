@@ -6,16 +6,17 @@ use std::path::PathBuf;
 
 use super::discovery::Credentials;
 use super::units::{DURATION, SIZE};
-use super::units::{duration, size, whole};
+use super::units::{duration, size, truth, whole};
 use super::{Check, grants, registries};
 use crate::component_spec::{
-    ComponentSpec, ComponentsSpec, LimitsSpec, OnError, SecretOptions, ShadowSource, ShadowSpec,
-    StateMismatch, TotalsSpec,
+    ComponentSpec, ComponentsSpec, GuardSpec, LimitsSpec, OnError, SecretOptions, ShadowSource,
+    ShadowSpec, StateMismatch, TotalsSpec,
 };
 use crate::keys;
 use crate::proxies::Proxies;
 use crate::raw::{
-    Field, Kind, RawComponent, RawComponents, RawLimits, RawTotals, Scalar, Scalars, token,
+    Field, Kind, RawComponent, RawComponents, RawGuard, RawLimits, RawTotals, Scalar, Scalars,
+    token,
 };
 
 /// The address space of a component.
@@ -24,6 +25,9 @@ const MOST_MEMORY: u64 = 4 << 30;
 /// The smallest totals. A lower number most likely lacks its unit.
 const LEAST_MEMORY: u64 = 16 << 20;
 const LEAST_STATES: u64 = 1 << 20;
+
+/// A sum of ten thousand times as much.
+const MOST_PERCENT: i64 = 1_000_000;
 
 /// More file descriptors than a process gets on most systems.
 const MOST_SOCKETS: i64 = 65_536;
@@ -45,13 +49,15 @@ pub(super) fn check(
     let totals = totals(check, raw.totals);
     let registries = registries::registries(check, raw.registries);
     let signatures = registries::signatures(check, raw.signatures);
+    let guard = guard(check, ("/components/guard", &GuardSpec::default()), raw.guard);
     let pointer = "/components/by_name";
     let raw = check.mapping(pointer, raw.by_name)?;
     let mut by_name = BTreeMap::new();
     let mut good = true;
     for (name, field) in raw {
         let at = format!("{pointer}/{}", token(&name));
-        match component(check, (&name, &at), field, credentials) {
+        let default = guard.unwrap_or_default();
+        match component(check, (&name, &at, &default), field, credentials) {
             Some(spec) => {
                 by_name.insert(name, spec);
             }
@@ -70,6 +76,7 @@ pub(super) fn check(
         by_name,
         registries: registries?,
         signatures: signatures?,
+        guard: guard?,
         totals: totals?,
         compiler: None,
         proxies: Proxies::default(),
@@ -113,7 +120,7 @@ fn component_path(check: &mut Check<'_>, field: &Scalars) -> Option<Vec<PathBuf>
 
 fn component(
     check: &mut Check<'_>,
-    (name, at): (&str, &str),
+    (name, at, guard): (&str, &str, &GuardSpec),
     field: Field<RawComponent>,
     credentials: &mut Credentials,
 ) -> Option<ComponentSpec> {
@@ -126,6 +133,7 @@ fn component(
     let at_limits = format!("{at}/shadow_limits");
     let own = limits.unwrap_or_default();
     let shadow_limits = self::limits(check, (&at_limits, &own), raw.shadow_limits);
+    let guard = self::guard(check, (&format!("{at}/guard"), guard), raw.guard);
     let words = [("hold", OnError::Hold), ("drop", OnError::Drop), ("keep", OnError::Keep)];
     let on_error = check.word(&format!("{at}/on_error"), &raw.on_error, &words);
     let words = [("keep_old", StateMismatch::KeepOld), ("reset", StateMismatch::Reset)];
@@ -152,6 +160,7 @@ fn component(
     Some(ComponentSpec {
         from: from?,
         shadow: shadow.map(|source| ShadowSpec { source, limits: shadow_limits }),
+        guard: guard?,
         limits: limits?,
         on_error: on_error?.unwrap_or_default(),
         on_state_mismatch: mismatch?.unwrap_or_default(),
@@ -194,6 +203,39 @@ fn limits(
         cpu: cpu?.unwrap_or(default.cpu),
         wall: wall?.unwrap_or(default.wall),
         returned: returned?.unwrap_or(default.returned),
+    })
+}
+
+fn guard(
+    check: &mut Check<'_>,
+    (at, default): (&str, &GuardSpec),
+    field: Field<RawGuard>,
+) -> Option<GuardSpec> {
+    let raw = check.mapping(at, field)?;
+    check.keys(at, &keys::GUARD, &[]);
+    let enabled =
+        check.value(&format!("{at}/enabled"), &raw.enabled, truth, "write `true` or `false`");
+    let mut number = |key: &str, field: &Field<Scalar>, least: i64, most: i64| {
+        let range = |value: &Scalar| whole(value).filter(|value| (least..=most).contains(value));
+        let right = format!("write a whole number from {least} to {most}");
+        check.value(&format!("{at}/{key}"), field, range, &right)
+    };
+    let cycles = number("cycles", &raw.cycles, 1, 10_000);
+    let sums = number("sums", &raw.sums, 0, MOST_PERCENT);
+    let samples = number("samples", &raw.samples, 0, MOST_PERCENT);
+    let absent = number("absent", &raw.absent, 0, 1_000_000_000);
+    let cost = number("cost", &raw.cost, 1, 1_000_000);
+    // The ranges are checked.
+    let small = |value: Option<i64>, default: u32| {
+        value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
+    };
+    Some(GuardSpec {
+        enabled: enabled?.unwrap_or(default.enabled),
+        cycles: small(cycles?, default.cycles),
+        sums: small(sums?, default.sums),
+        samples: small(samples?, default.samples),
+        absent: absent?.and_then(|value| u64::try_from(value).ok()).unwrap_or(default.absent),
+        cost: small(cost?, default.cost),
     })
 }
 

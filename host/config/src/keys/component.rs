@@ -1,7 +1,7 @@
 //! The keys of one component in `nephometer.yaml`.
 
 use super::KeyDefault::{self, Depends, Nothing, Value};
-use super::ValueShape::{Options, Size, Text, Time, Truth, Word};
+use super::ValueShape::{Options, Size, Text, Time, Truth, Whole, Word};
 use super::{KeyTable, LIST, ListForm, ValueShape, closed, key, section};
 
 /// Any size.
@@ -28,6 +28,7 @@ pub(crate) const COMPONENT: KeyTable = closed(
         ),
         section("limits", &LIMITS),
         section("shadow_limits", &SHADOW_LIMITS),
+        section("guard", &COMPONENT_GUARD),
         key(
             "on_error",
             Word(&["hold", "drop", "keep"]),
@@ -77,6 +78,68 @@ pub(crate) const SHADOW_LIMITS: KeyTable = closed(
 );
 
 const AS_LIMITS: KeyDefault = Depends("as in `limits`");
+
+/// `components.guard`
+pub(crate) const GUARD: KeyTable = closed(
+    "After a reload with other code of a transformer, the version before runs on beside the new one, and \
+     nothing of it is published. Beyond these bounds it takes over again \
+     ([how-to](../how-to/try-a-component.md#guard-a-change)).",
+    &[
+        key("enabled", Truth, Value("false"), "Whether changes are guarded."),
+        key(
+            "cycles",
+            Whole(1, 10_000),
+            Value("10"),
+            "Polling cycles of each source that are compared.",
+        ),
+        key("sums", PERCENT, Value("10"), "Percent by which the sum of a meter may differ."),
+        key(
+            "samples",
+            PERCENT,
+            Value("10"),
+            "Percent by which the number of samples of a meter may differ.",
+        ),
+        key(
+            "absent",
+            Whole(0, 1_000_000_000),
+            Value("0"),
+            "Series, each a meter of a resource, that only the version before may have.",
+        ),
+        key(
+            "cost",
+            Whole(1, 1_000_000),
+            Value("10"),
+            "How many times the processor time per sample may be.",
+        ),
+    ],
+);
+
+/// `guard` of a component.
+pub(crate) const COMPONENT_GUARD: KeyTable = closed(
+    "Its guard, where that differs from `components.guard`. With several guarded changes in a sink, the \
+     strictest bound counts.",
+    &[
+        key("enabled", Truth, AS_GUARD, "Whether changes of this component are guarded."),
+        key(
+            "cycles",
+            Whole(1, 10_000),
+            AS_GUARD,
+            "Polling cycles of each source that are compared.",
+        ),
+        key("sums", PERCENT, AS_GUARD, "Percent by which the sum of a meter may differ."),
+        key("samples", PERCENT, AS_GUARD, "Percent by which the number of samples may differ."),
+        key(
+            "absent",
+            Whole(0, 1_000_000_000),
+            AS_GUARD,
+            "Series that only the version before may have.",
+        ),
+        key("cost", Whole(1, 1_000_000), AS_GUARD, "How many times the processor time may be."),
+    ],
+);
+
+const PERCENT: ValueShape = Whole(0, 1_000_000);
+const AS_GUARD: KeyDefault = Depends("as in `components.guard`");
 
 /// `grants` of a component.
 pub(crate) const GRANTS: KeyTable = closed(

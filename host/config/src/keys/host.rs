@@ -4,7 +4,7 @@ use super::KeyDefault::{Depends, Nothing, Required, Value};
 use super::ValueShape::{
     AnyText, ByName, Path, Size, Text, Texts, Time, Truth, Url, Whole, Word, Words,
 };
-use super::component::COMPONENT;
+use super::component::{COMPONENT, GUARD};
 use super::openstack::{CREDENTIALS, DISCOVERY};
 use super::{COMMAS, KeyTable, LIST, TextList, ValueShape, closed, key, section};
 
@@ -202,6 +202,7 @@ pub(crate) const COMPONENTS: KeyTable = closed(
         key("by_name", ByName(&COMPONENT), Nothing, COMPONENT.about),
         key("registries", ByName(&REGISTRY), Nothing, REGISTRY.about),
         section("signatures", &SIGNATURES),
+        section("guard", &GUARD),
         section("totals", &TOTALS),
     ],
 );

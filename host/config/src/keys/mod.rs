@@ -13,7 +13,7 @@ mod schema;
 mod tests;
 
 pub(crate) use collector::{API, AUDIT, BROKER, CLASS, COLLECTOR, COMMIT, KEEP, SECRET};
-pub(crate) use component::{COMPONENT, GRANTS, LIMITS};
+pub(crate) use component::{COMPONENT, GRANTS, GUARD, LIMITS};
 pub(crate) use host::{
     AMQP, AMQP_TLS, CACHE, CODE_KEY, COMPONENTS, CONTROL, HOST, LIBVIRT, LISTEN_TLS, MESSAGE,
     POLLING, PROMETHEUS, REGISTRY, SIGNATURES, STORE, TELEMETRY, TOTALS,

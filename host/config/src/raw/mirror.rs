@@ -292,6 +292,7 @@ pub(crate) struct RawComponents {
     pub(crate) by_name: Field<BTreeMap<String, Field<RawComponent>>>,
     pub(crate) registries: Field<BTreeMap<String, Field<RawRegistry>>>,
     pub(crate) signatures: Field<RawSignatures>,
+    pub(crate) guard: Field<RawGuard>,
     pub(crate) totals: Field<RawTotals>,
 }
 
@@ -349,6 +350,7 @@ pub(crate) struct RawComponent {
     pub(crate) shadow: Field<Scalar>,
     pub(crate) limits: Field<RawLimits>,
     pub(crate) shadow_limits: Field<RawLimits>,
+    pub(crate) guard: Field<RawGuard>,
     pub(crate) on_error: Field<Scalar>,
     pub(crate) on_state_mismatch: Field<Scalar>,
     pub(crate) grants: Field<RawGrants>,
@@ -368,6 +370,18 @@ impl fmt::Debug for RawComponent {
 pub(crate) struct RawGrants {
     pub(crate) connect: Scalars,
     pub(crate) service_credentials: Field<Scalar>,
+}
+
+/// `components.guard`, or `guard` of a component.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawGuard {
+    pub(crate) enabled: Field<Scalar>,
+    pub(crate) cycles: Field<Scalar>,
+    pub(crate) sums: Field<Scalar>,
+    pub(crate) samples: Field<Scalar>,
+    pub(crate) absent: Field<Scalar>,
+    pub(crate) cost: Field<Scalar>,
 }
 
 /// `limits` of a component.

@@ -17,7 +17,7 @@ use super::queries;
 use super::reload_history::ReloadHistory;
 use super::reload_request::{ReloadKind, ReloadReport, ReloadRequest};
 use super::shadow_list::ShadowList;
-use super::{explain, shadows, tap};
+use super::{explain, guards, shadows, tap};
 use crate::control::{ControlReply, Request, Response};
 use nephometer_config::AgentSpec;
 use nephometer_libvirt::hypervisor::Hypervisor;
@@ -115,6 +115,10 @@ impl AdminService {
             Request::ComponentShadow { component } => {
                 Response::ok(self.shadows(component.as_deref()))
             }
+            Request::ComponentGuard => {
+                let all = self.resources.shadows.guards();
+                Response::ok(all.iter().map(|one| guards::full(one)).collect())
+            }
             Request::ComponentPromote { component, undo } => {
                 let change = if undo { ReloadKind::Demote } else { ReloadKind::Promote };
                 self.reload(change(component)).await
@@ -194,6 +198,7 @@ impl AdminService {
             "version": env!("CARGO_PKG_VERSION"),
             "sinks": sinks,
             "shadows": self.resources.shadows.all().iter().map(|one| shadows::summary(one)).collect::<Value>(),
+            "guards": self.resources.shadows.guards().iter().map(|one| guards::summary(one)).collect::<Value>(),
             "promoted": self.resources.shadows.promoted().iter().map(shadows::promoted).collect::<Value>(),
             "last_reload": {
                 "changes": last_reload.changes,

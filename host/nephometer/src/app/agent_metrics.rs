@@ -16,7 +16,7 @@ use super::reload_history::ReloadHistory;
 use super::running::running_components;
 use nephometer_metrics::FamilyKind::{Counter, Gauge, Histogram};
 use nephometer_metrics::{Exposition, TextFormat};
-use nephometer_pipeline::{ShadowProgress, ShadowState, SinkState};
+use nephometer_pipeline::{GuardProgress, GuardState, ShadowProgress, ShadowState, SinkState};
 use nephometer_store::SpoolSummary;
 use nephometer_telemetry::{CYCLE_SECONDS, DELIVERY_SECONDS, LedgerSink};
 use nephometer_wasm::ComponentStats;
@@ -64,6 +64,7 @@ pub(super) async fn exposition(admin: &AdminService, format: TextFormat) -> Byte
     states(&mut out, admin);
     components(&mut out, admin);
     shadows(&mut out, admin);
+    guards(&mut out, admin);
     spool(&mut out, spools.as_deref().unwrap_or_default());
     let readable = u8::from(spools.is_ok()).to_string();
     one(&mut out, "store_readable", "Whether the store can be read.", readable);
@@ -303,6 +304,24 @@ fn shadows(out: &mut Exposition, admin: &AdminService) {
         (labels, u8::from(progress.state == ShadowState::Comparing).to_string())
     });
     family(out, ("shadow_comparing", Gauge), "1 while the shadow compares.", running);
+}
+
+fn guards(out: &mut Exposition, admin: &AdminService) {
+    let all: Vec<_> = admin.resources.shadows.guards();
+    let all: Vec<_> = all.iter().map(|one| (&*one.sink, one.report.progress())).collect();
+    let rows = |value: fn(&GuardProgress) -> u64| {
+        all.iter().map(move |(sink, found)| (vec![("sink", *sink)], value(found).to_string()))
+    };
+    let help = "1 while the version before runs beside a guarded change.";
+    let comparing = rows(|one| u64::from(one.state == GuardState::Comparing));
+    family(out, ("guard_comparing", Gauge), help, comparing);
+    let help = "1 if the last guarded change was rolled back.";
+    let rolled_back = rows(|one| u64::from(matches!(one.state, GuardState::RolledBack(_))));
+    family(out, ("guard_rolled_back", Gauge), help, rolled_back);
+    let help = "Samples of the last guarded change that were compared.";
+    family(out, ("guard_samples", Gauge), help, rows(|one| one.comparison.samples));
+    let help = "Samples of these that are not the same in both versions.";
+    family(out, ("guard_samples_differing", Gauge), help, rows(|one| one.comparison.differing));
 }
 
 fn components(out: &mut Exposition, admin: &AdminService) {

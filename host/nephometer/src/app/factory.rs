@@ -10,8 +10,8 @@ use super::AppError;
 use super::catalog::KeystoneCatalog;
 use super::shadow_list::ShadowList;
 use nephometer_config::{
-    AgentSpec, ComponentSpec, ComponentsSpec, Location, PublisherSpec, PublisherTarget, SinkSpec,
-    StoreSpec, TransformerSpec,
+    AgentSpec, ComponentSpec, ComponentsSpec, GuardSpec, Location, PublisherSpec, PublisherTarget,
+    SinkSpec, StoreSpec, TransformerSpec,
 };
 use nephometer_model::{Bound, HostId};
 use nephometer_pipeline::publish::{
@@ -270,9 +270,10 @@ pub(super) fn message_form(agent: &AgentSpec) -> MessageForm {
     }
 }
 
-/// The settings of a component, without its shadow: that changes nothing of it.
+/// The settings of a component, without its shadow and its guard: these change nothing of it.
 pub(super) fn component(agent: &AgentSpec, name: &str) -> ComponentSpec {
-    ComponentSpec { shadow: None, ..agent.components.settings(name) }
+    let guard = GuardSpec::default();
+    ComponentSpec { shadow: None, guard, ..agent.components.settings(name) }
 }
 
 /// At their options, problems with these.

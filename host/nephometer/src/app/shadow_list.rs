@@ -1,8 +1,10 @@
-//! The shadows of an agent, for those who ask what they have found, and those that were promoted.
+//! The shadows of an agent, for those who ask what they have found, those that were promoted, and the
+//! guards of changes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use nephometer_pipeline::ShadowReport;
+use nephometer_pipeline::{GuardReport, ShadowReport};
 use nephometer_wasm::ComponentStats;
 
 /// A shadow of one transformer of a sink.
@@ -35,6 +37,19 @@ pub(super) struct PromotedEntry {
     pub(super) digest: String,
     /// The digest of the configured component.
     pub(super) replaces: String,
+    /// Why the configured one was rolled back, if a guard did that.
+    pub(super) guard: Option<String>,
+}
+
+/// The last guarded change of a sink.
+#[derive(Debug)]
+pub(super) struct GuardEntry {
+    pub(super) sink: Arc<str>,
+    /// The components with other code, with the digests before and now.
+    pub(super) components: Vec<(Arc<str>, [u8; 32], [u8; 32])>,
+    pub(super) report: GuardReport,
+    /// The file with what has to be corrected, or why there is none, after a rollback.
+    pub(super) correction: OnceLock<Result<PathBuf, String>>,
 }
 
 /// The shadows of an agent, for those who ask. A clone is the same list.
@@ -45,6 +60,7 @@ pub(super) struct ShadowList(Arc<Mutex<ListedShadows>>);
 struct ListedShadows {
     running: Vec<Arc<ShadowEntry>>,
     promoted: Vec<PromotedEntry>,
+    guards: Vec<Arc<GuardEntry>>,
 }
 
 impl ShadowList {
@@ -55,6 +71,19 @@ impl ShadowList {
 
     pub(super) fn replace(&self, entries: Vec<Arc<ShadowEntry>>) {
         self.lock().running = entries;
+    }
+
+    /// The last guarded change of each sink.
+    pub(super) fn guards(&self) -> Vec<Arc<GuardEntry>> {
+        self.lock().guards.clone()
+    }
+
+    /// Adds a guarded change, in the place of the one before in its sink.
+    pub(super) fn add_guard(&self, entry: GuardEntry) {
+        let mut listed = self.lock();
+        listed.guards.retain(|one| one.sink != entry.sink);
+        listed.guards.push(Arc::new(entry));
+        listed.guards.sort_by(|one, other| one.sink.cmp(&other.sink));
     }
 
     /// Those that were promoted, by component.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::factory::{Factory, TransformerKey, component, join_lines};
+use super::factory::{Factory, TransformerKey, join_lines};
+use super::guards::Guards;
 use super::inspections::Inspections;
 use super::plan;
 use super::refusals::Refusals;
@@ -23,7 +24,6 @@ use super::{AppError, Reload};
 use crate::watch::FileWatcher;
 use nephometer_config::{AgentSpec, ComponentsSpec, PublisherSpec, SinkSpec, SourceSpec};
 use nephometer_pipeline::publish::PublisherTask;
-use nephometer_pipeline::transform::Identity;
 use nephometer_pipeline::{Publishers, SinkEvent, SinkHandle};
 use nephometer_store::Journal;
 use nephometer_telemetry::{Chain, Service, events::reload as events};
@@ -64,13 +64,14 @@ pub(super) struct Supervisor {
     pub(super) factory: Arc<Factory>,
     journal: Journal,
     pub(super) spec: AgentSpec,
-    sinks: Vec<(Arc<str>, SinkHandle)>,
+    pub(super) sinks: Vec<(Arc<str>, SinkHandle)>,
     reload: Reload,
     /// The running transformers, by sink.
     pub(super) running: HashMap<Arc<str>, Vec<TransformerKey>>,
     pub(super) promotions: Promotions,
     shadows: Shadows,
-    refusals: Refusals,
+    pub(super) refusals: Refusals,
+    pub(super) guards: Guards,
     supply: Supply,
     inspections: Inspections,
 }
@@ -101,7 +102,7 @@ impl Supervisor {
         let (supply, inspections) = (Supply::default(), Inspections::default());
         let store = factory.streams.as_ref().map(|_| &*spec.store.path);
         let promotions = Promotions::open(store, &factory.shadows);
-        let shadows = Shadows::default();
+        let (shadows, guards) = (Shadows::default(), Guards::default());
         Self {
             factory,
             journal,
@@ -112,6 +113,7 @@ impl Supervisor {
             promotions,
             shadows,
             refusals,
+            guards,
             supply,
             inspections,
         }
@@ -129,7 +131,7 @@ impl Supervisor {
             files.set_paths(watched_paths(&self.spec, &self.reload.files));
             let cause = tokio::select! {
                 Some(sink_event) = channels.sink_events.recv() => {
-                    self.record_rollback(sink_event);
+                    self.handle_sink_event(sink_event, &channels.history).await;
                     self.sync_shadows().await;
                     continue;
                 }
@@ -152,6 +154,7 @@ impl Supervisor {
     async fn inspect_running(&mut self) {
         let running = self.running.values().flatten();
         self.inspections.remember(&self.factory.components, running).await;
+        self.keep_guarded().await;
     }
 
     async fn sync_shadows(&mut self) {
@@ -189,9 +192,12 @@ impl Supervisor {
         keys: Vec<TransformerKey>,
     ) -> Option<String> {
         events::step(&sink.name, "preparing");
-        match swap(&self.factory, spec, sink, handle).await {
+        let guard = self.guards.plan(spec, sink, self.running.get(&sink.name), &keys);
+        match swap(&self.factory, spec, sink, handle, guard.as_ref()).await {
             Ok(_) => {
                 self.refusals.clear(&sink.name);
+                let replaced = self.running.get(&sink.name);
+                self.guards.begin(guard, (&sink.name, replaced, &keys), &self.factory.shadows);
                 self.running.insert(Arc::clone(&sink.name), keys);
                 None
             }
@@ -207,19 +213,6 @@ impl Supervisor {
     fn handle(&self, sink: &str) -> Option<SinkHandle> {
         let found = self.sinks.iter().find(|(name, _)| **name == *sink);
         found.map(|(_, handle)| handle.clone())
-    }
-
-    /// Refuses the transformers that were rolled back until they change.
-    fn record_rollback(&mut self, sink_event: SinkEvent) {
-        let SinkEvent::RolledBack { sink, restored, .. } = sink_event;
-        let Some(failed) = self.running.remove(&sink) else { return };
-        self.forget_promotions(&failed);
-        let keys = restored.into_iter().map(|identity: Identity| TransformerKey {
-            spec: component(&self.spec, &identity.component),
-            identity,
-        });
-        self.running.insert(Arc::clone(&sink), keys.collect());
-        self.refusals.refuse(&sink, failed);
     }
 
     pub(super) async fn reload_and_log(

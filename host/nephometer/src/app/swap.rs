@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::factory::{Factory, join_lines};
 use nephometer_config::{AgentSpec, SinkSpec};
-use nephometer_pipeline::{ChainRevision, SinkHandle, Takeover};
+use nephometer_pipeline::{ChainRevision, GuardReport, SinkHandle, Takeover};
 use nephometer_telemetry::events::reload as events;
 
 /// How often a new revision catches up by itself before the sink waits for it. Each round has fewer
@@ -43,7 +43,7 @@ impl From<String> for SwapError {
     }
 }
 
-/// Replaces the transformers of a sink. Returns how long the sink was paused.
+/// Replaces the transformers of a sink, guarded or not. Returns how long the sink was paused.
 ///
 /// # Errors
 /// If the new transformers cannot be built, cannot restore the state, or never catch up.
@@ -52,8 +52,9 @@ pub(super) async fn swap(
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
+    guard: Option<&GuardReport>,
 ) -> Result<Duration, SwapError> {
-    let swapped = attempt(factory, agent, sink, handle).await;
+    let swapped = attempt(factory, agent, sink, handle, guard).await;
     if swapped.is_err() {
         handle.abandon_takeover().await;
     }
@@ -65,6 +66,7 @@ async fn attempt(
     agent: &AgentSpec,
     sink: &SinkSpec,
     handle: &SinkHandle,
+    guard: Option<&GuardReport>,
 ) -> Result<Duration, SwapError> {
     let mut revision = build(factory, agent, sink).await?;
     events::step(&sink.name, "configured");
@@ -85,7 +87,7 @@ async fn attempt(
         events::step(&sink.name, "caught up");
         let mut rounds = 0;
         revision = loop {
-            match handle.take_over(revision, rounds >= CATCH_UP_ROUNDS).await {
+            match handle.take_over(revision, rounds >= CATCH_UP_ROUNDS, guard).await {
                 Takeover::Done(pause) => {
                     events::step(&sink.name, "taken over");
                     return Ok(pause);

@@ -96,10 +96,14 @@ impl Status {
         for shadow in list(&answer["shadows"]) {
             writeln!(out, "{}", shadow_line(shadow))?;
         }
+        for guard in list(&answer["guards"]) {
+            writeln!(out, "{}", guard_line(guard))?;
+        }
         for promoted in list(&answer["promoted"]) {
+            let by = if promoted["guard"].is_string() { "held by its guard" } else { "promoted" };
             writeln!(
                 out,
-                "{}@{} is promoted, in the place of the configured {}",
+                "{}@{} is {by}, in the place of the configured {}",
                 text(&promoted["component"]),
                 text(&promoted["digest"]),
                 text(&promoted["replaces"])
@@ -221,6 +225,30 @@ pub(super) fn shadow_line(shadow: &Value) -> String {
     }
     if let Some(reason) = shadow["reason"].as_str() {
         line += &format!("\n  {}", output::paragraph(reason));
+    }
+    line
+}
+
+/// A guarded change in one line, with its reason and its correction in lines of their own.
+pub(super) fn guard_line(guard: &Value) -> String {
+    let components = list(&guard["components"]).iter().map(|one| {
+        format!("{}@{} -> {}", text(&one["component"]), text(&one["before"]), text(&one["now"]))
+    });
+    let mut line = format!(
+        "guard of {} in sink {}: {}, {} of {} cycles; {} samples compared, {} differ",
+        components.collect::<Vec<_>>().join(", "),
+        text(&guard["sink"]),
+        text(&guard["state"]),
+        guard["cycles"],
+        guard["cycles_to_compare"],
+        guard["samples"],
+        guard["differing"],
+    );
+    if let Some(reason) = guard["reason"].as_str() {
+        line += &format!("\n  {}", output::paragraph(reason));
+    }
+    if let Some(path) = guard["correction"].as_str() {
+        line += &format!("\n  correction: {}", clean(path));
     }
     line
 }

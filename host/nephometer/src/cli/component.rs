@@ -43,6 +43,7 @@ pub(super) enum Component {
     Status(super::ask::ComponentStatus),
     Shadow(super::component_shadow::ShadowCommand),
     Promote(super::component_shadow::Promote),
+    Guard(super::component_guard::GuardCommand),
 }
 
 impl Component {
@@ -71,6 +72,7 @@ impl Component {
             Self::NewKey(key) => key.execute(),
             Self::Status(status) => status.execute(),
             Self::Shadow(shadow) => shadow.execute(),
+            Self::Guard(guard) => guard.execute(),
             Self::Promote(promote) => promote.execute(),
         }
     }

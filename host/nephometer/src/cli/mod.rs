@@ -12,6 +12,7 @@ mod component;
 #[cfg(feature = "authors")]
 mod component_bench;
 mod component_check;
+mod component_guard;
 #[cfg(feature = "authors")]
 mod component_new;
 #[cfg(feature = "authors")]

@@ -43,6 +43,8 @@ pub enum Request {
         /// Only those of this component.
         component: Option<String>,
     },
+    /// The last guarded change of each sink, with sums and costs.
+    ComponentGuard,
     /// Run a component with the code of its shadow from now on; the answer is that of `reload`.
     ComponentPromote {
         /// The component.

@@ -284,7 +284,7 @@ impl Chain {
         }
     }
 
-    /// Processes one batch once. The output is only meaningful in [`RunMode::Live`].
+    /// Processes one batch once. In [`RunMode::Recovery`] the output has no ids.
     pub(super) async fn run(
         &mut self,
         journaled: &JournaledBatch,

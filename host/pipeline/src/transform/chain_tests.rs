@@ -184,7 +184,7 @@ async fn a_new_chain_catches_up_with_a_running_one() {
     let (mut new, counts) = chain(&[TestControl::default(), TestControl::default()]);
     new.restore(offset, states).await.unwrap();
     for batch in batches {
-        new.catch_up(batch).await.unwrap();
+        new.process_silently(batch).await.unwrap();
     }
     assert_eq!(new.offset(), old.offset());
     assert_eq!(counters(&counts[0]), [0; 5], "catching up counts nothing");

@@ -122,4 +122,8 @@ impl Transformer for ComponentTransformer {
     fn memory_percent(&self) -> u64 {
         self.0.memory_percent()
     }
+
+    fn cpu_nanos(&self) -> u64 {
+        self.0.cpu_nanos()
+    }
 }

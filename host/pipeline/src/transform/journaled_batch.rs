@@ -60,6 +60,11 @@ impl JournaledBatch {
         self.actions.push(AppliedAction { transformer_index, action: FailureAction::Drop });
     }
 
+    /// The batch itself.
+    pub(crate) fn input(&self) -> Arc<Batch> {
+        Arc::clone(&self.batch)
+    }
+
     /// Offset in the journal.
     pub fn offset(&self) -> Offset {
         self.offset

@@ -12,6 +12,7 @@ mod journaled_batch;
 mod observers;
 mod recovery;
 mod sample_ids;
+mod sample_queue;
 mod samples;
 mod shadow_feed;
 mod state_budget;
@@ -29,6 +30,7 @@ pub use chain::{Chain, ChainError};
 pub use component::ComponentTransformer;
 pub use journaled_batch::{AppliedAction, FailureAction, JournaledBatch};
 pub use nephometer_wasm::{State, Transformed};
+pub(crate) use sample_queue::{QueueReader, QueueWriter, sample_queue};
 pub use samples::SampleList;
 #[cfg(test)]
 pub(crate) use shadow_feed::ShadowQueue;
@@ -68,6 +70,9 @@ pub trait Transformer: Send + Sync {
 
     /// How much of its memory limit the instance uses, in percent.
     fn memory_percent(&self) -> u64;
+
+    /// Processor time of all calls so far, in nanoseconds.
+    fn cpu_nanos(&self) -> u64;
 }
 
 /// The code and options of a transformer.

@@ -11,7 +11,7 @@ use super::history::History;
 use super::journaled_batch::JournaledBatch;
 use super::shadow_feed::ShadowFeed;
 use super::tally::Tally;
-use super::{Identity, State, TransformError};
+use super::{Identity, SampleList, State, TransformError};
 use nephometer_model::Offset;
 use nephometer_telemetry::events;
 
@@ -58,16 +58,25 @@ impl Chain {
         Ok(())
     }
 
-    /// Processes a batch that another chain has published, for its effect on the states.
+    /// Processes a batch that another chain publishes, for its effect on the states. Returns the output
+    /// with its ids; nothing is counted or shown.
     ///
     /// # Errors
     /// As for [`Self::process`].
-    pub(crate) async fn catch_up(&mut self, journaled: JournaledBatch) -> Result<(), ChainError> {
+    pub(crate) async fn process_silently(
+        &mut self,
+        journaled: JournaledBatch,
+    ) -> Result<Vec<SampleList>, ChainError> {
         if self.slots.is_empty() {
             self.history = History::new(journaled.offset, Vec::new());
-            return Ok(());
+            return Ok(Vec::new());
         }
-        self.process_with_recovery(journaled, RunMode::CatchUp).await.map(drop)
+        self.process_with_recovery(journaled, RunMode::CatchUp).await
+    }
+
+    /// Processor time of all calls of all transformers so far, in nanoseconds.
+    pub(crate) fn cpu_nanos(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.transformer.cpu_nanos()).sum()
     }
 
     /// Appends a batch to the history without processing it: the next recovery does. Returns false

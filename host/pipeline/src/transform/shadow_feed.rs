@@ -4,19 +4,17 @@
 //! shadow has to begin again from the live state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::journaled_batch::JournaledBatch;
+use super::sample_queue::{QueueReader, QueueWriter, sample_queue};
 use crate::taps::{PassOutcome, Passage, TapPoint};
-use nephometer_model::{Batch, Bound, Moment};
+use nephometer_model::{Batch, Moment};
 
 /// The calls of one batch.
 #[derive(Debug)]
 pub(crate) struct ShadowBatch {
     pub(crate) calls: Vec<ShadowCall>,
-    samples: usize,
 }
 
 /// A call of the live transformer.
@@ -43,45 +41,23 @@ pub(crate) struct ShadowFeed {
     /// Index of the transformer, from 0.
     pub(crate) index: usize,
     /// `None` since the shadow is behind: it has to be attached again.
-    queue: Option<mpsc::Sender<ShadowBatch>>,
-    /// Samples that wait.
-    waiting: Arc<AtomicUsize>,
+    queue: Option<QueueWriter<ShadowBatch>>,
     missed: Arc<MissedBatches>,
 }
 
-/// The shadow's end.
-#[derive(Debug)]
-pub(crate) struct ShadowQueue {
-    receiver: mpsc::Receiver<ShadowBatch>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl ShadowQueue {
-    /// The next batch; `None` when the chain has detached the shadow.
-    pub(crate) async fn next(&mut self) -> Option<ShadowBatch> {
-        let batch = self.receiver.recv().await?;
-        self.waiting.fetch_sub(batch.samples, Relaxed);
-        Some(batch)
-    }
-}
+/// The shadow's end. It ends when the chain has detached the shadow.
+pub(crate) type ShadowQueue = QueueReader<ShadowBatch>;
 
 impl ShadowFeed {
     /// A queue to the shadow of the transformer at an index. What it misses is added to `missed`.
     pub(crate) fn new(index: usize, missed: &Arc<MissedBatches>) -> (Self, ShadowQueue) {
-        let (sender, receiver) = mpsc::channel(Bound::ShadowBatches.size());
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let queue = ShadowQueue { receiver, waiting: Arc::clone(&waiting) };
-        (Self { index, queue: Some(sender), waiting, missed: Arc::clone(missed) }, queue)
+        let (writer, queue) = sample_queue();
+        (Self { index, queue: Some(writer), missed: Arc::clone(missed) }, queue)
     }
 
-    fn offer(&mut self, batch: ShadowBatch) {
-        let samples = batch.samples;
-        let before = self.waiting.fetch_add(samples, Relaxed);
-        // One batch may wait whatever its size.
-        let fits = before == 0 || Bound::ShadowSamples.check(before + samples).is_ok();
-        let sent = fits && self.queue.as_ref().is_some_and(|queue| queue.try_send(batch).is_ok());
+    fn offer(&mut self, batch: ShadowBatch, samples: usize) {
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.offer(batch, samples).is_ok());
         if !sent {
-            self.waiting.fetch_sub(samples, Relaxed);
             self.queue = None;
             self.missed.batches.fetch_add(1, Relaxed);
             self.missed.samples.fetch_add(samples as u64, Relaxed);
@@ -125,7 +101,7 @@ impl ShadowFeeds {
             let is_flushed = !batch.unflushed.contains(&feed.index) && !down(feed.index);
             let calls = calls(feed.index, passages, is_flushed.then_some(batch));
             let samples = calls.iter().map(ShadowCall::samples).sum();
-            feed.offer(ShadowBatch { calls, samples });
+            feed.offer(ShadowBatch { calls }, samples);
         }
     }
 }

@@ -124,6 +124,10 @@ impl Transformer for SummingTransformer {
     fn memory_percent(&self) -> u64 {
         self.memory.load(Relaxed)
     }
+
+    fn cpu_nanos(&self) -> u64 {
+        0
+    }
 }
 
 pub(crate) fn transformer(control: &TestControl) -> Box<dyn Transformer> {

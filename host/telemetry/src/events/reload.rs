@@ -37,6 +37,31 @@ pub fn rolled_back(sink: &str, component: &str, reason: &str) {
     tracing::error!(sink, component, reason, "transformers rolled back");
 }
 
+/// The transformers before run on beside the new ones, and nothing of them is published.
+pub fn guard_begun(sink: &str, components: &str) {
+    tracing::info!(sink, components, "reload guard begun");
+}
+
+/// The output of new transformers stayed within the bounds of `guard`.
+pub fn guard_passed(sink: &str, components: &str) {
+    tracing::info!(sink, components, "reload guard passed");
+}
+
+/// A guard ended without a result; the new transformers stay in use.
+pub fn guard_ended(sink: &str, components: &str, reason: &str) {
+    tracing::warn!(sink, components, reason, "reload guard ended");
+}
+
+/// What was published before a rollback, and what it should have been, is in this file.
+pub fn correction_written(sink: &str, path: &Path, samples: u64) {
+    tracing::warn!(sink, path = %path.display(), samples, "correction written");
+}
+
+/// The correction of what was published before a rollback cannot be written.
+pub fn correction_failed(sink: &str, reason: &str) {
+    tracing::error!(sink, reason, "correction write failed");
+}
+
 /// A transformer refused the state of the previous one and starts without it, as
 /// `on_state_mismatch: reset` asks for.
 pub fn state_reset(sink: &str, component: &str, reason: &str) {

@@ -55,6 +55,7 @@ pub(in crate::app) fn promoted(entry: &PromotedEntry) -> Value {
         "component": entry.component,
         "digest": short(&entry.digest),
         "replaces": short(&entry.replaces),
+        "guard": entry.guard,
     })
 }
 
@@ -96,7 +97,8 @@ fn sums(meter: &Arc<str>, found: &MeterComparison) -> Value {
     })
 }
 
-fn number(volume: Volume) -> Value {
+/// A volume: a whole number if it is one.
+pub(in crate::app) fn number(volume: Volume) -> Value {
     match volume {
         Volume::Integer(whole) => {
             i64::try_from(whole).map_or_else(|_| json!(volume.as_f64()), |whole| json!(whole))

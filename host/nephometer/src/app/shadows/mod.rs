@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::factory::{Factory, TransformerKey};
 use super::shadow_list::ShadowEntry;
-pub(super) use json::{full, promoted, summary};
+pub(super) use json::{full, number, promoted, summary};
 use nephometer_config::{AgentSpec, ShadowSpec, StateMismatch, TransformerSpec, shadow_name};
 use nephometer_pipeline::transform::ComponentTransformer;
 use nephometer_pipeline::{Shadow, ShadowReport, SinkHandle};

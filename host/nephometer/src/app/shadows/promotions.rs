@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::factory::TransformerKey;
 use crate::app::shadow_list::{PromotedEntry, ShadowList};
 use crate::app::supply::supplied;
 use nephometer_config::{
@@ -27,6 +28,9 @@ pub(in crate::app) struct Promotion {
     content: String,
     /// Its reference with its digest, if it is from a registry.
     from: Option<String>,
+    /// Why a guard holds it in the place of the configured one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guard: Option<String>,
 }
 
 /// All promotions, by component.
@@ -35,6 +39,8 @@ pub(in crate::app) struct Promotions {
     /// `None` without a store on disk.
     files: Option<PromotedFiles>,
     by_name: BTreeMap<String, Promotion>,
+    /// Contents of guarded components, of which there are copies.
+    guarded: Vec<String>,
     /// Where those who ask find them.
     list: ShadowList,
 }
@@ -51,7 +57,7 @@ impl Promotions {
     pub(in crate::app) fn open(store: Option<&Path>, list: &ShadowList) -> Self {
         let files = store.map(PromotedFiles::new);
         let by_name = files.as_ref().map_or_else(BTreeMap::new, read);
-        let promotions = Self { files, by_name, list: list.clone() };
+        let promotions = Self { files, by_name, guarded: Vec::new(), list: list.clone() };
         promotions.show();
         promotions
     }
@@ -61,6 +67,7 @@ impl Promotions {
             component: component.clone(),
             digest: one.content.clone(),
             replaces: one.replaces.clone(),
+            guard: one.guard.clone(),
         };
         self.list.replace_promoted(self.by_name.iter().map(entry).collect());
     }
@@ -157,13 +164,72 @@ impl Promotions {
                 Some(origin.reference.at(digest).to_string())
             }
         };
-        let promotion = Promotion { replaces, content, from };
+        let promotion = Promotion { replaces, content, from, guard: None };
         if promotion.from.is_none() {
             files
                 .keep(&path, &promotion.content)
                 .map_err(|error| format!("{} cannot be kept: {error}", path.display()))?;
         }
         self.set(component, Some(promotion))
+    }
+
+    /// Keeps copies of the running files of these guarded transformers: a rollback needs the version
+    /// before again at the next start. What cannot be kept is missed by [`Self::hold`].
+    pub(in crate::app) async fn keep_guarded(
+        &mut self,
+        host: &ComponentHost,
+        guarded: impl Iterator<Item = &TransformerKey>,
+    ) {
+        self.guarded.clear();
+        let Some(files) = self.files.clone() else { return };
+        for key in guarded {
+            let (name, content) = (&*key.identity.component, hex::encode(key.identity.digest));
+            let runs = |found: Result<nephometer_wasm::Digest, _>| {
+                found.is_ok_and(|found| *found.as_bytes() == key.identity.digest)
+            };
+            if key.spec.from.is_none()
+                && !files.copy(&content).exists()
+                && runs(host.identify(name).await)
+                && let Ok(path) = host.find(name).await
+                && files.keep(&path, &content).is_err()
+            {
+                continue;
+            }
+            self.guarded.push(content);
+        }
+    }
+
+    /// Holds the version before a rolled-back one in its place, until the configuration has another.
+    ///
+    /// # Errors
+    /// If there is no copy of it, or the store cannot be written: the next start tries the rolled-back
+    /// version again.
+    pub(in crate::app) fn hold(
+        &mut self,
+        failed: &TransformerKey,
+        restored: &TransformerKey,
+        reason: &str,
+    ) -> Result<(), String> {
+        let component = &*restored.identity.component;
+        let content = hex::encode(restored.identity.digest);
+        let failed = hex::encode(failed.identity.digest);
+        let replaces = match self.by_name.get(component) {
+            Some(promoted) if promoted.content == failed => promoted.replaces.clone(),
+            _ => failed,
+        };
+        if replaces == content {
+            return self.set(component, None).map(drop);
+        }
+        let files = self.files.as_ref().ok_or("this agent has no store on disk to keep it in")?;
+        let from = if files.copy(&content).exists() {
+            None
+        } else {
+            let origin = restored.spec.from.as_ref();
+            let pinned = origin.and_then(|origin| Some(origin.reference.at(origin.digest()?)));
+            Some(pinned.ok_or("there is no copy of it")?.to_string())
+        };
+        let guard = Some(reason.to_owned());
+        self.set(component, Some(Promotion { replaces, content, from, guard })).map(drop)
     }
 
     /// Sets or ends the promotion of a component. Returns the one before.
@@ -195,7 +261,9 @@ impl Promotions {
     /// and then needs the copy again.
     pub(in crate::app) fn tidy(&self) {
         if let Some(files) = &self.files {
-            let contents: Vec<&str> = self.by_name.values().map(Promotion::content).collect();
+            let promoted = self.by_name.values().map(Promotion::content);
+            let contents: Vec<&str> =
+                promoted.chain(self.guarded.iter().map(String::as_str)).collect();
             files.retain(&contents);
         }
     }
