@@ -8,6 +8,7 @@ mod erase;
 mod import;
 mod letters;
 mod manual;
+mod migrate;
 mod output;
 mod query;
 mod reload;
@@ -52,6 +53,7 @@ enum Command {
     Status(store::Status),
     Backup(store::Backup),
     Restore(store::Restore),
+    Migrate(migrate::Migrate),
     CloseMonth(closing::CloseMonth),
     #[command(name = "corrections")]
     Corrections(closing::ListCorrections),
@@ -117,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Backup(backup) => backup.execute(),
         Command::Restore(restore) => restore.execute(),
+        Command::Migrate(migrate) => migrate.execute(),
         Command::CloseMonth(month) => month.execute(),
         Command::Corrections(month) => month.execute(),
         Command::Audit(audit) => audit.execute(),
