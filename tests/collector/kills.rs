@@ -17,7 +17,7 @@ use crate::harness::{
 
 /// A sample as both sides have it.
 #[derive(Debug, Clone, PartialEq)]
-struct Fact {
+pub(super) struct Fact {
     meter: String,
     resource: String,
     time: jiff::Timestamp,
@@ -25,7 +25,7 @@ struct Fact {
 }
 
 /// What the agent has sent, by id: the file has it from a second publisher.
-fn sent(file: &Path) -> BTreeMap<String, Fact> {
+pub(super) fn sent(file: &Path) -> BTreeMap<String, Fact> {
     let lines = std::fs::read_to_string(file).unwrap();
     let facts = ndjson(&lines).into_iter().map(|sample| {
         let fact = Fact {
@@ -39,7 +39,7 @@ fn sent(file: &Path) -> BTreeMap<String, Fact> {
     facts.collect()
 }
 
-fn facts(samples: BTreeMap<String, Value>) -> BTreeMap<String, Fact> {
+pub(super) fn facts(samples: BTreeMap<String, Value>) -> BTreeMap<String, Fact> {
     let facts = samples.into_iter().map(|(id, sample)| {
         let fact = Fact {
             meter: text(&sample, "meter").to_owned(),
@@ -53,7 +53,7 @@ fn facts(samples: BTreeMap<String, Value>) -> BTreeMap<String, Fact> {
 }
 
 /// Sums by meter, resource, length in seconds and start.
-type Sums = BTreeMap<(String, String, i64, i64), [f64; 4]>;
+pub(super) type Sums = BTreeMap<(String, String, i64, i64), [f64; 4]>;
 
 const READ: &str = r#"
 import datetime, json, pathlib, sqlite3, sys
@@ -101,7 +101,7 @@ fn counted_sums(collector: &Collector, store: &Path) -> Sums {
 }
 
 /// The same from the samples themselves.
-fn recounted(facts: &BTreeMap<String, Fact>) -> Sums {
+pub(super) fn recounted(facts: &BTreeMap<String, Fact>) -> Sums {
     let mut sums = Sums::new();
     for fact in facts.values() {
         for length in [3_600, 86_400] {
@@ -117,7 +117,7 @@ fn recounted(facts: &BTreeMap<String, Fact>) -> Sums {
     sums
 }
 
-fn assert_sums(found: &Sums, expected: &Sums) {
+pub(super) fn assert_sums(found: &Sums, expected: &Sums) {
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (key, sums) in found {
         let expected = &expected[key];

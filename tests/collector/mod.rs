@@ -3,6 +3,7 @@
 
 mod api;
 mod audit_page;
+mod clickhouse;
 mod client;
 mod closing;
 mod export;

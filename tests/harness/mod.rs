@@ -7,6 +7,7 @@
 mod agent;
 mod broker;
 mod browser;
+pub(crate) mod clickhouse;
 mod collector;
 mod folder;
 mod lab;

@@ -29,6 +29,31 @@ pub(crate) struct StreamPlace {
     pub(crate) digest: Digest,
 }
 
+impl StreamPlace {
+    /// As a text, for dead letters.
+    pub(crate) fn written(&self) -> String {
+        let Self { stream, sequence, previous, digest } = self;
+        serde_json::json!({
+            "stream": stream,
+            "sequence": sequence,
+            "previous": previous,
+            "digest": digest,
+        })
+        .to_string()
+    }
+
+    /// The place in such a text.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        Some(Self {
+            stream: value["stream"].as_str()?.parse().ok()?,
+            sequence: value["sequence"].as_u64()?,
+            previous: value["previous"].as_str()?.parse().ok()?,
+            digest: value["digest"].as_str()?.parse().ok()?,
+        })
+    }
+}
+
 /// A message whose samples can be stored.
 #[derive(Debug)]
 pub(crate) struct ReadMessage {

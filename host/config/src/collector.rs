@@ -36,6 +36,8 @@ pub struct CollectorSpec {
 pub struct KeepSpec {
     /// `store.path`
     pub path: PathBuf,
+    /// `store.clickhouse`; `None` for files in `path`.
+    pub clickhouse: Option<ClickHouseSpec>,
     /// `store.window`: a sample is stored once, however often it is repeated, up to this age. Older
     /// samples are refused.
     pub window: Duration,
@@ -43,6 +45,33 @@ pub struct KeepSpec {
     pub ahead: Duration,
     /// `store.classes`, and the class `default` of all other meters at the end.
     pub classes: Vec<RetentionClass>,
+}
+
+impl KeepSpec {
+    /// The folder, or the servers, for messages.
+    pub fn shown(&self) -> String {
+        match &self.clickhouse {
+            None => self.path.display().to_string(),
+            Some(spec) => spec.servers.join(", "),
+        }
+    }
+}
+
+/// Servers of ClickHouse that store samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClickHouseSpec {
+    /// `servers`: URLs of HTTP. Each has a part of all samples, by resource; their order matters.
+    pub servers: Vec<String>,
+    /// `database`
+    pub database: String,
+    /// `user`
+    pub user: String,
+    /// `password`, or the content of `password_file`.
+    pub password: Option<Secret>,
+    /// `ca`: authorities to trust in place of those of the system.
+    pub ca: Option<PathBuf>,
+    /// `timeout`: for one request.
+    pub timeout: Duration,
 }
 
 /// Meters that are kept equally long, in files of their own.

@@ -62,8 +62,8 @@ mod without_effect;
 pub use broker::{AmqpSpec, BrokerSpec, Queues, TlsSpec};
 pub use check::{KnownMeters, parse_duration, parse_size};
 pub use collector::{
-    AccessSpec, ApiSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec, NamedSecret,
-    ReceiverSpec, RetentionClass, Transport,
+    AccessSpec, ApiSpec, ClickHouseSpec, CollectedQueues, CollectorSpec, CommitSpec, KeepSpec,
+    NamedSecret, ReceiverSpec, RetentionClass, Transport,
 };
 pub use collector_file::load_collector;
 pub use component_spec::*;

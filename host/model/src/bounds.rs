@@ -21,6 +21,8 @@ pub enum Supplier {
     Sender,
     /// Keystone or Nova, or another program at its address.
     Cloud,
+    /// ClickHouse, or another program at its address.
+    Engine,
     /// A registry of components, or another program at its address.
     Registry,
     /// A configuration file, or libvirt's XML.
@@ -41,6 +43,7 @@ impl Supplier {
             Self::Broker => "broker",
             Self::Sender => "sender",
             Self::Cloud => "OpenStack",
+            Self::Engine => "ClickHouse",
             Self::Registry => "registry",
             Self::File => "file",
             Self::Client => "control client",
@@ -211,6 +214,7 @@ bounds! {
     EvidenceLine = "evidence_line_bytes", File, "line of a file of evidence", 64 * MIB, "bytes", "audit a shorter time";
     CollectorClasses = "collector_classes", File, "retention classes, with the default one", 8, "", "join some of them";
     Receivers = "collector_receivers", File, "addresses of `receivers`", 16, "", "use fewer of them";
+    CollectorServers = "collector_clickhouse_servers", File, "servers of `store.clickhouse`", 64, "", "use fewer and larger ones";
 
     // Senders to the collector's receivers.
     ReceiverConnections = "receiver_connections", Sender, "connections to one `tcp://` receiver; more are closed, and their senders try again", 256, "", "send to several receivers";
@@ -234,6 +238,7 @@ bounds! {
     QueryPeriods = "query_periods", Client, "periods of one query for statistics, times its groups", 1_000_000, "", "use longer periods, a shorter time or fewer groups";
 
     // Keystone, Nova and Glance.
+    EngineAnswer = "clickhouse_answer_bytes", Engine, "body of an answer", 2_048 * MIB, "bytes", "narrow the query, or lower api.rows";
     CloudHead = "openstack_head_bytes", Cloud, "head of an answer", 64 * KIB, "bytes", "check what answers at this address";
     CloudBody = "openstack_body_bytes", Cloud, "body of an answer", 16 * MIB, "bytes", "lower max_limit in Nova's [api]";
     CloudToken = "openstack_token_bytes", Cloud, "length of a token", 16 * KIB, "bytes", "check what answers at auth_url";

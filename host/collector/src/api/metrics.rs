@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde_json::{Value, json};
 
 use crate::ingest::Health;
+use crate::store::ServerState;
 
 /// Whether all is well, and the parts.
 pub(super) fn health(health: &Health) -> (bool, Value) {
@@ -18,7 +19,18 @@ pub(super) fn health(health: &Health) -> (bool, Value) {
         .map(|(broker, connected)| json!({"broker": broker, "connected": connected}))
         .collect();
     let store = failure.as_deref().unwrap_or("ok");
-    (healthy, json!({"healthy": healthy, "store": store, "brokers": brokers}))
+    let mut state = json!({"healthy": healthy, "store": store, "brokers": brokers});
+    let servers: Vec<Value> = health
+        .servers()
+        .into_iter()
+        .map(|ServerState { server, up, behind }| {
+            json!({"server": server, "up": up, "hours_behind": behind})
+        })
+        .collect();
+    if !servers.is_empty() {
+        state["servers"] = Value::Array(servers);
+    }
+    (healthy, state)
 }
 
 /// The counters in the text form of Prometheus.
@@ -65,7 +77,27 @@ pub(super) fn text(health: &Health) -> String {
         write_line(&mut text, &format!("{name}{{broker=\"{broker}\"}} {connected}"));
     }
     received(&mut text, health);
+    servers(&mut text, &health.servers());
     text
+}
+
+/// Servers of the store, if it is not in files.
+fn servers(text: &mut String, servers: &[ServerState]) {
+    if servers.is_empty() {
+        return;
+    }
+    let name = "nephometer_collector_store_server_up";
+    let about = "Whether a server of the store has answered.";
+    write_line(text, &format!("# HELP {name} {about}\n# TYPE {name} gauge"));
+    for ServerState { server, up, .. } in servers {
+        write_line(text, &format!("{name}{{server=\"{server}\"}} {}", u8::from(*up)));
+    }
+    let name = "nephometer_collector_store_server_hours_behind";
+    let about = "Hours and days that are over, and whose sums a server has to count.";
+    write_line(text, &format!("# HELP {name} {about}\n# TYPE {name} gauge"));
+    for ServerState { server, behind, .. } in servers {
+        write_line(text, &format!("{name}{{server=\"{server}\"}} {behind}"));
+    }
 }
 
 /// Messages of the receivers.

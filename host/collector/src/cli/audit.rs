@@ -14,7 +14,7 @@ use super::output::{Format, print, rows};
 use super::{ConfigOption, Failure};
 use crate::audit::{audit, own_key, trusted_keys};
 use crate::ingest::writer::now;
-use crate::store::{EvidenceQuery, Reader, SqliteStore, TimeRange, from_micros, micros};
+use crate::store::{EvidenceQuery, Reader, TimeRange, from_micros, micros, open_reader};
 
 /// Verify what the store has of a project against the signatures of the agents
 ///
@@ -127,7 +127,7 @@ impl AuditOptions {
             window: spec.keep.window,
             now: now(),
         };
-        let mut reader = SqliteStore::read_only(&spec.keep.path, u64::MAX)?;
+        let mut reader = open_reader(&spec.keep, u64::MAX)?;
         let findings = match &self.output {
             None => audit::<Sink>(&mut *reader, &query, None)?,
             Some(path) => {

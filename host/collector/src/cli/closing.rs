@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use super::output::{Format, print, print_error, rows};
 use super::{ConfigOption, Failure};
 use crate::ingest::writer::now;
-use crate::store::{
-    Closing, Correction, Corrections, MonthSum, SqliteStore, Storage as _, SumKey, shown_volume,
-};
+use crate::store::{Closing, Correction, Corrections, MonthSum, SumKey, open_store, shown_volume};
 
 /// Close a month: keep its sums, and list what is stored in it later as corrections
 ///
@@ -53,7 +51,7 @@ const SUMS: [(&str, &str); 7] = [
 impl CloseMonth {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let MonthOptions { config, month, format } = self.options;
-        let mut store = SqliteStore::open(&config.load()?.keep, u64::MAX)?;
+        let mut store = open_store(&config.load()?.keep, u64::MAX)?;
         let (closing, new) = store.close_month(&month, now())?;
         let sums: Vec<Value> = closing.sums.iter().map(|(key, sums)| row(key, sums)).collect();
         let samples: u64 = closing.sums.values().map(|sums| sums.samples).sum();
@@ -82,7 +80,7 @@ impl CloseMonth {
 impl ListCorrections {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let MonthOptions { config, month, format } = self.options;
-        let mut store = SqliteStore::open(&config.load()?.keep, u64::MAX)?;
+        let mut store = open_store(&config.load()?.keep, u64::MAX)?;
         let Corrections { closing, late, difference } = store.corrections(&month)?;
         let entries: Vec<Value> = late.iter().map(correction).collect();
         let columns =

@@ -3,7 +3,7 @@ use clap::Args;
 use super::output::print;
 use super::{ConfigOption, Failure};
 use crate::ingest::writer::now;
-use crate::store::{Erased, SqliteStore, Storage as _};
+use crate::store::{Erased, open_store};
 
 /// Erase names and metadata of a project's resources; samples, sums and ids stay
 ///
@@ -29,7 +29,7 @@ impl EraseProject {
         if project.is_empty() {
             return Err(Failure::Usage("name the id of a project".to_owned()).into());
         }
-        let mut store = SqliteStore::open(&config.load()?.keep, u64::MAX)?;
+        let mut store = open_store(&config.load()?.keep, u64::MAX)?;
         if stop_erasing {
             if !store.stop_erasing(&project)? {
                 let text = format!("samples of {project} were not erased on arrival");

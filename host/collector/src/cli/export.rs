@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use super::output::print;
 use super::{ConfigOption, Failure};
 use crate::parquet_file::ParquetFile;
-use crate::store::{Reader, Selection, SqliteStore, TimeRange, WantedOwner, month_range};
+use crate::store::{MonthName, Reader, Selection, TimeRange, WantedOwner, open_reader};
 
 /// Write samples as Parquet, a file for each month
 ///
@@ -36,7 +36,7 @@ pub(super) struct ExportMonths {
 impl ExportMonths {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
-        let mut reader = SqliteStore::read_only(&spec.keep.path, u64::MAX)?;
+        let mut reader = open_reader(&spec.keep, u64::MAX)?;
         let stored: BTreeSet<String> = {
             let files = reader.state()?.files.into_iter().filter(|file| file.samples > 0);
             files.filter_map(|file| file.name.get(..7).map(str::to_owned)).collect()
@@ -48,7 +48,7 @@ impl ExportMonths {
         };
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         for month in months {
-            let Some(times) = month_range(month) else { continue };
+            let Some(times) = MonthName::read(month).map(|month| month.range()) else { continue };
             let path = self.folder.join(format!("{month}.parquet"));
             let count = self.write(&mut *reader, times, &path)?;
             print(&format!("ok: {count} samples in {}", path.display()))?;

@@ -11,7 +11,7 @@ use crate::ingest::writer::{now, read};
 use crate::message::ReadMessage;
 use crate::signature::Verifier;
 use crate::store::{
-    Committed, DeadLetter, Group, Selection, SqliteStore, Storage as _, TimeRange, WriteRule, age,
+    Committed, DeadLetter, Group, Selection, Storage, TimeRange, WriteRule, age, open_store,
 };
 
 /// Store the samples of files
@@ -40,9 +40,9 @@ impl Import {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
         let verifier = Verifier::new(&spec.secrets, spec.unsigned || self.unsigned);
-        let mut store = SqliteStore::open(&spec.keep, u64::MAX)?;
+        let mut store = open_store(&spec.keep, u64::MAX)?;
         let rule = if self.empty_range {
-            self.check_range(&spec.keep, &store, &verifier)?;
+            self.check_range(&spec.keep, &*store, &verifier)?;
             WriteRule::History
         } else {
             WriteRule::InWindow
@@ -82,7 +82,7 @@ impl Import {
     fn check_range(
         &self,
         keep: &KeepSpec,
-        store: &SqliteStore,
+        store: &dyn Storage,
         verifier: &Verifier,
     ) -> anyhow::Result<()> {
         let (mut first, mut last) = (i64::MAX, 0);

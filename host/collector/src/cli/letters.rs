@@ -9,7 +9,7 @@ use super::{ConfigOption, Failure};
 use crate::ingest::writer::{now, read};
 use crate::message::Arrival;
 use crate::signature::Verifier;
-use crate::store::{Group, SqliteStore, Storage as _, StoredLetter};
+use crate::store::{Group, Storage, StoredLetter, open_store};
 
 /// Messages that could not be read
 #[derive(Debug, Subcommand)]
@@ -61,8 +61,8 @@ impl Letters {
     }
 }
 
-fn open(config: &ConfigOption) -> anyhow::Result<SqliteStore> {
-    Ok(SqliteStore::open(&config.load()?.keep, u64::MAX)?)
+fn open(config: &ConfigOption) -> anyhow::Result<Box<dyn Storage>> {
+    Ok(open_store(&config.load()?.keep, u64::MAX)?)
 }
 
 fn list(config: &ConfigOption) -> anyhow::Result<()> {
@@ -106,7 +106,7 @@ impl Export {
 fn retry(config: &ConfigOption) -> anyhow::Result<()> {
     let spec = config.load()?;
     let verifier = Verifier::new(&spec.secrets, spec.unsigned);
-    let mut store = SqliteStore::open(&spec.keep, u64::MAX)?;
+    let mut store = open_store(&spec.keep, u64::MAX)?;
     let (mut after, mut stored, mut read_again, mut left) = (0, 0, 0, 0);
     loop {
         let page = store.letters(after, PAGE)?;

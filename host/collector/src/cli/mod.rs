@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod letters;
 mod manual;
+mod migrate;
 mod output;
 mod query;
 mod reload;
@@ -54,6 +55,7 @@ enum Command {
     Status(store::Status),
     Backup(store::Backup),
     Restore(store::Restore),
+    Migrate(migrate::Migrate),
     CloseMonth(closing::CloseMonth),
     #[command(name = "corrections")]
     Corrections(closing::ListCorrections),
@@ -120,6 +122,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(status) => status.execute(),
         Command::Backup(backup) => backup.execute(),
         Command::Restore(restore) => restore.execute(),
+        Command::Migrate(migrate) => migrate.execute(),
         Command::CloseMonth(month) => month.execute(),
         Command::Corrections(month) => month.execute(),
         Command::Audit(audit) => audit.execute(),

@@ -8,7 +8,7 @@ use super::output::{Format, rows};
 use super::{ConfigOption, Failure};
 use crate::api::{Access, AccessRules, Answer, Api, Request};
 use crate::ingest::Health;
-use crate::store::{DEFAULT_BUDGET, SqliteStore};
+use crate::store::{DEFAULT_BUDGET, open_reader};
 
 /// Query the store, beside a running collector or without one
 #[derive(Debug, Subcommand)]
@@ -222,9 +222,9 @@ fn ask(
 ) -> anyhow::Result<Vec<Value>> {
     let spec = config.load()?;
     let budget = spec.api.as_ref().map_or(DEFAULT_BUDGET, |api| api.rows);
-    let folder = spec.keep.path;
-    let files = folder.clone();
-    let open = Box::new(move || SqliteStore::read_only(&folder, budget));
+    let keep = spec.keep;
+    let store = keep.clone();
+    let open = Box::new(move || open_reader(&keep, budget));
     let access = AccessRules::new(Access::open(&AccessSpec::Loopback)?);
     let api = Api::new(access, 100, Arc::new(Health::default()), open);
     let request = Request { method: "GET".into(), path, parameters, ..Request::default() };
@@ -234,7 +234,7 @@ fn ask(
         (200, Value::Array(found)) => Ok(found),
         (503, _) => {
             // Clients are not given the reason; whoever can read the files is.
-            SqliteStore::read_only(&files, budget)?.state()?;
+            open_reader(&store, budget)?.state()?;
             Err(Failure::Unavailable("the store does not answer; try again later".to_owned())
                 .into())
         }

@@ -16,7 +16,7 @@ use crate::api::{Access, AccessRules, Api, AuditSettings, Server};
 use crate::ingest::amqp::{Source, SourceSettings};
 use crate::ingest::{Handover, Health, Receiver, Writer};
 use crate::signature::{SharedVerifier, Verifier};
-use crate::store::{DEFAULT_BUDGET, SqliteStore};
+use crate::store::{DEFAULT_BUDGET, open_reader, open_store};
 
 /// Run the collector until SIGTERM or Ctrl-C
 ///
@@ -58,11 +58,13 @@ async fn run(spec: CollectorSpec, config: ConfigOption, service: Service) -> any
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hangups = signal(SignalKind::hangup())?;
     let budget = spec.api.as_ref().map_or(DEFAULT_BUDGET, |api| api.rows);
-    let store = SqliteStore::open(&spec.keep, budget)?;
+    let keep = spec.keep.clone();
+    // Requests to servers wait on their threads.
+    let store = tokio::task::spawn_blocking(move || open_store(&keep, budget)).await??;
     let verifier = SharedVerifier::new(Verifier::new(&spec.secrets, spec.unsigned));
     let health = Arc::new(Health::default());
     let (writer, handover) =
-        Writer::start(Box::new(store), spec.commit, verifier.clone(), Arc::clone(&health))?;
+        Writer::start(store, spec.commit, verifier.clone(), Arc::clone(&health))?;
     let (end, ending) = watch::channel(false);
     let mut tasks = Tasks::default();
     let (address, access) = serve(&spec, &handover, (&health, &ending), &mut tasks).await?;
@@ -86,7 +88,7 @@ async fn run(spec: CollectorSpec, config: ConfigOption, service: Service) -> any
         let health = Arc::clone(&health);
         tasks.spawn("receiver", receiver.run(handover.clone(), health, ending.clone()));
     }
-    events::started(&spec.keep.path.display().to_string(), &address);
+    events::started(&spec.keep.shown(), &address);
     let state = Arc::clone(&health);
     service.ready(&tasks.heartbeats, Box::new(move || state.line()));
     let mut reload = Reload { spec, verifier, access, brokers, health };
@@ -160,8 +162,8 @@ async fn serve(
             .context(format!("cannot listen on {}; choose another api.listen", api.listen))
     })?;
     let address = server.address()?;
-    let (folder, budget) = (spec.keep.path.clone(), api.rows);
-    let open = Box::new(move || SqliteStore::read_only(&folder, budget));
+    let (keep, budget) = (spec.keep.clone(), api.rows);
+    let open = Box::new(move || open_reader(&keep, budget));
     let answers = Api::new(access.clone(), api.limit, Arc::clone(health), open)
         .with_handover(handover.for_posts());
     let answers = answers.with_audits(AuditSettings {

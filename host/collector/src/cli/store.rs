@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::ConfigOption;
 use super::output::{Format, print, rows};
-use crate::store::{SqliteStore, Storage as _, restore};
+use crate::store::{open_reader, open_store, restore};
 
 /// Print what the store has
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub(super) struct Restore {
 impl Status {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
-        let state = SqliteStore::read_only(&spec.keep.path, u64::MAX)?.state()?;
+        let state = open_reader(&spec.keep, u64::MAX)?.state()?;
         if self.json {
             return Ok(print(&serde_json::to_string(&state)?)?);
         }
@@ -70,7 +70,7 @@ impl Status {
 impl Backup {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
-        let bytes = SqliteStore::open(&spec.keep, u64::MAX)?.backup(&self.folder)?;
+        let bytes = open_store(&spec.keep, u64::MAX)?.backup(&self.folder)?;
         Ok(print(&format!("ok: {bytes} bytes in {}", self.folder.display()))?)
     }
 }
@@ -78,7 +78,7 @@ impl Backup {
 impl Restore {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let spec = self.config.load()?;
-        let bytes = restore(&self.folder, &spec.keep.path)?;
+        let bytes = restore(&self.folder, &spec.keep)?;
         Ok(print(&format!("ok: {bytes} bytes in {}", spec.keep.path.display()))?)
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::message::{Arrival, ReadMessage, RefusedSample};
 use crate::sample::{Measurement, Shared};
 use crate::signature::{SharedVerifier, Verifier};
-use crate::store::{Committed, DeadLetter, Group, Storage, WriteRule};
+use crate::store::{Committed, DeadLetter, Group, ServerState, Storage, WriteRule};
 
 /// Messages between those who hand over and the writer.
 const DEPTH: usize = 64;
@@ -52,6 +52,8 @@ pub(crate) struct Health {
     pub(crate) refused: Mutex<std::collections::BTreeMap<&'static str, u64>>,
     /// Brokers by label, and whether they are connected.
     brokers: Mutex<std::collections::BTreeMap<String, bool>>,
+    /// The servers of the store.
+    servers: Mutex<Vec<ServerState>>,
     /// Messages by receiver.
     received: Mutex<std::collections::BTreeMap<String, u64>>,
 }
@@ -80,6 +82,15 @@ impl Health {
     pub(crate) fn brokers(&self) -> Vec<(String, bool)> {
         let brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         brokers.iter().map(|(label, connected)| (label.clone(), *connected)).collect()
+    }
+
+    fn set_servers(&self, servers: Vec<ServerState>) {
+        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+
+    /// The servers of the store; none for files.
+    pub(crate) fn servers(&self) -> Vec<ServerState> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts messages of a receiver.
@@ -330,7 +341,9 @@ impl Work {
         let Pending { group, receipts, shares: _shares, .. } = pending;
         let started = Instant::now();
         loop {
-            match self.store.write(&group, now()) {
+            let written = self.store.write(&group, now());
+            self.health.set_servers(self.store.servers());
+            match written {
                 Ok(committed) => {
                     self.recovered();
                     self.health.count(&committed);
@@ -350,7 +363,9 @@ impl Work {
     }
 
     fn maintain(&mut self) {
-        match self.store.maintain(now()) {
+        let maintained = self.store.maintain(now());
+        self.health.set_servers(self.store.servers());
+        match maintained {
             // There is more: continue after the next group.
             Ok(true) => {}
             Ok(false) => self.maintained = Instant::now(),

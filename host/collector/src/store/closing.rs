@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nephometer_audit::month_digest;
 use nephometer_model::{Timestamp, Volume};
-use nephometer_proof::Digest;
+use nephometer_proof::{Digest, ProvedValue};
 use serde_json::{Value, json};
 
 use super::selection::micros;
@@ -127,6 +127,36 @@ impl Closing {
             text.push('\n');
         }
         text
+    }
+}
+
+/// Whether the record and the corrections have all samples of the month.
+pub(crate) fn difference(
+    closing: &Closing,
+    late: &[Correction],
+    found: &MonthSums,
+) -> Option<String> {
+    let mut expected = closing.sums.clone();
+    for one in late {
+        expected.entry(one.key.clone()).or_default().add(&one.sums);
+    }
+    let count = |sums: &MonthSums| sums.values().map(|sums| sums.samples).sum::<u64>();
+    let same = expected.len() == found.len()
+        && expected
+            .iter()
+            .all(|(key, sums)| found.get(key).is_some_and(|found| found.samples == sums.samples));
+    (!same).then(|| {
+        let (expected, found) = (count(&expected), count(found));
+        format!("the record and the corrections have {expected} samples, the month has {found}")
+    })
+}
+
+/// A volume as audits prove it.
+pub(crate) fn proved(stored: Option<Volume>) -> ProvedValue {
+    match stored {
+        None => ProvedValue::Null,
+        Some(Volume::Integer(whole)) => ProvedValue::integer(whole),
+        Some(Volume::Float(float)) => ProvedValue::Double(float),
     }
 }
 

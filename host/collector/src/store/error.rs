@@ -81,6 +81,17 @@ pub(crate) enum StoreError {
     /// The result would have more entries than an answer may.
     #[error("{0}")]
     Bound(String),
+    /// A server of ClickHouse cannot be reached, or refuses a statement.
+    #[error("{server}: {what}")]
+    Server {
+        /// Its URL.
+        server: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// The engine does not do this.
+    #[error("{0}")]
+    Unsupported(String),
     /// Something in the file is not what this program wrote.
     #[error("{path}: {what}; restore the file from a backup")]
     Damaged {

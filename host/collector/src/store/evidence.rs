@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-use nephometer_audit::{BatchEvidence, EvidenceLine, TrustedKeys};
-use nephometer_model::Timestamp;
-use nephometer_proof::{Digest, SignedRecord};
+use nephometer_audit::{BatchEvidence, EvidenceLine, SampleEvidence, Sums, TrustedKeys};
+use nephometer_model::{Timestamp, Volume};
+use nephometer_proof::{Digest, ProvedValue, SignedRecord};
 use serde::Deserialize;
 
 use super::selection::{TimeRange, micros};
+use crate::sample::SampleId;
 
 /// Missing numbers within a batch, beyond which the messages before them are no part of it: the agent
 /// was killed there.
@@ -207,3 +208,60 @@ pub(crate) fn needed(batches: &[ChainBatch], times: TimeRange) -> Option<Range<u
 
 /// Ids of one batch, which may have come in several of its messages.
 pub(crate) type BatchIds = HashSet<Box<str>>;
+
+/// A sample of the project. There may be ten million of them, so that it is small.
+pub(crate) struct OwnSample {
+    pub(crate) file: u16,
+    /// Whether it is in a batch.
+    pub(crate) used: bool,
+    pub(crate) series: u32,
+    pub(crate) message: i64,
+    pub(crate) time: i64,
+    pub(crate) id: SampleId,
+    pub(crate) value: OwnValue,
+}
+
+/// A value as engines have it.
+pub(crate) enum OwnValue {
+    Null,
+    Double(f64),
+    Integer(i64),
+}
+
+impl OwnValue {
+    pub(crate) fn of(volume: Option<Volume>) -> Self {
+        match volume {
+            None => Self::Null,
+            Some(Volume::Float(value)) => Self::Double(value),
+            Some(whole @ Volume::Integer(value)) => {
+                i64::try_from(value).map_or_else(|_| Self::Double(whole.as_f64()), Self::Integer)
+            }
+        }
+    }
+}
+
+impl OwnSample {
+    pub(crate) fn place(&self) -> MessagePlace {
+        (usize::from(self.file), self.message)
+    }
+
+    pub(crate) fn evidence(&self) -> SampleEvidence {
+        let value = match self.value {
+            OwnValue::Null => ProvedValue::Null,
+            OwnValue::Double(value) => ProvedValue::Double(value),
+            OwnValue::Integer(value) => ProvedValue::integer(value.into()),
+        };
+        SampleEvidence(self.series, self.id.to_string().into(), self.time, value)
+    }
+}
+
+/// The sums of a day of a series.
+pub(crate) struct DayRow {
+    pub(crate) series: i64,
+    /// Microseconds since the epoch.
+    pub(crate) start: i64,
+    /// `None` if they have to be counted again.
+    pub(crate) now: Option<Sums>,
+    /// As they were when the month was closed, if they have changed since.
+    pub(crate) closed: Option<Sums>,
+}

@@ -7,6 +7,8 @@ use nephometer_model::Timestamp;
 use nephometer_proof::{Checkpoint, DeclaredDrop, Record, SignedRecord, Statement};
 use uuid::Uuid;
 
+use super::selection::Selection;
+
 /// A stream, as its messages have it.
 #[derive(Debug, Clone)]
 pub(crate) struct SenderStream {
@@ -72,6 +74,15 @@ pub(crate) fn record_of(text: &str) -> Option<Record> {
     serde_json::from_str(&signed.record).ok()
 }
 
+/// Whether a drop may be one of samples of a selection.
+pub(crate) fn fits(drop: &DeclaredDrop, selection: &Selection) -> bool {
+    let [begin, until] =
+        [drop.begin, drop.until].map(|time| i64::try_from(time / 1_000).unwrap_or(i64::MAX));
+    let meter = selection.meter.as_ref();
+    let meter = meter.is_none_or(|meter| drop.meters.is_empty() || drop.meters.contains_key(meter));
+    meter && drop.begin > 0 && begin < selection.times.end && until >= selection.times.start
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -82,8 +93,8 @@ mod tests {
     use super::*;
     use crate::message::{Arrival, ReadMessage, StreamPlace};
     use crate::signature::Verifier;
-    use crate::store::tests::{Fixture, now, sample, time};
-    use crate::store::{Group, Selection, Storage as _, TimeRange};
+    use crate::store::tests::{Engine, Fixture, now, on_each_engine, sample, time};
+    use crate::store::{Group, Selection, TimeRange};
 
     fn key() -> SigningKey {
         SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
@@ -131,9 +142,10 @@ mod tests {
         Group { messages: vec![message], ..Group::default() }
     }
 
-    #[test]
-    fn streams_are_found_with_what_they_state_and_declare() {
-        let (mut fixture, key) = (Fixture::new(), key());
+    on_each_engine! { streams_are_found_with_what_they_state_and_declare }
+
+    fn streams_are_found_with_what_they_state_and_declare(engine: Engine) {
+        let (mut fixture, key) = (Fixture::on(engine), key());
         let streams = [Uuid::from_u128(1), Uuid::from_u128(2)];
         for stream in streams {
             let samples = json!([sample(1, "cpu", "r1", "2026-12-01T10:00:00", json!(1))]);

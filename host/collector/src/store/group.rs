@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::message::{ReadMessage, StreamPlace};
@@ -29,6 +29,15 @@ pub(crate) struct DeadLetter {
     pub(crate) place: Option<StreamPlace>,
     pub(crate) body: Vec<u8>,
     pub(crate) reason: String,
+}
+
+impl DeadLetter {
+    /// Whether its body has the id of one of the projects.
+    pub(crate) fn names(&self, projects: &BTreeSet<String>) -> bool {
+        projects
+            .iter()
+            .any(|project| self.body.windows(project.len()).any(|part| part == project.as_bytes()))
+    }
 }
 
 /// A dead letter in the store.

@@ -10,15 +10,22 @@
 mod adversary_tests;
 #[cfg(test)]
 mod audit_tests;
+mod budget;
+mod clickhouse;
 mod closing;
 #[cfg(test)]
 mod closing_tests;
 mod error;
 mod evidence;
+mod evidence_reader;
 mod fleet;
 mod group;
+mod migration;
+mod month;
+mod moved;
 #[cfg(test)]
 mod project_tests;
+mod retention;
 mod selection;
 #[cfg(test)]
 mod sender_tests;
@@ -28,8 +35,10 @@ mod statistics;
 mod tests;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
+use nephometer_config::KeepSpec;
 use nephometer_model::Timestamp;
 use nephometer_proof::DeclaredDrop;
 
@@ -42,14 +51,47 @@ pub(crate) use evidence::{EvidenceQuery, TakeEvidence};
 pub(crate) use fleet::ArrivedCheckpoint;
 pub(crate) use fleet::SenderStream;
 pub(crate) use group::{Committed, DeadLetter, Group, StoredLetter, WriteRule};
+pub(crate) use migration::migrate;
+pub(crate) use month::MonthName;
 pub(crate) use selection::{
-    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, from_micros, micros,
+    MetaCondition, MetaScalar, Selection, TimeRange, WantedOwner, flat_pairs, from_micros,
+    metadata_value, micros,
 };
-pub(crate) use sqlite::{SqliteStore, month_range, restore};
+pub(crate) use sqlite::SqliteStore;
 pub(crate) use statistics::{Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, Totals};
 
 use super::sample::{MeterKey, OwnerKey, SampleId};
+use clickhouse::ClickHouseStore;
 use nephometer_model::Volume;
+
+/// Opens the store that is configured. Its queries read up to `budget` samples. Requests to servers
+/// block: not for threads of async tasks.
+pub(crate) fn open_store(keep: &KeepSpec, budget: u64) -> Result<Box<dyn Storage>, StoreError> {
+    Ok(match &keep.clickhouse {
+        None => Box::new(SqliteStore::open(keep, budget)?),
+        Some(spec) => Box::new(ClickHouseStore::open(keep, spec, budget)?),
+    })
+}
+
+/// Opens only the reading side.
+pub(crate) fn open_reader(keep: &KeepSpec, budget: u64) -> Result<Box<dyn Reader>, StoreError> {
+    match &keep.clickhouse {
+        None => SqliteStore::read_only(&keep.path, budget),
+        Some(spec) => ClickHouseStore::reader_of(spec, budget),
+    }
+}
+
+/// Copies a backup into the empty or missing folder of the store.
+pub(crate) fn restore(backup: &Path, keep: &KeepSpec) -> Result<u64, StoreError> {
+    match &keep.clickhouse {
+        None => sqlite::restore(backup, &keep.path),
+        Some(_) => Err(StoreError::Unsupported(
+            "the store is in ClickHouse: restore its servers by their own means, or restore the backup \
+             into files and move them with `migrate` (docs/clickhouse.md)"
+                .to_owned(),
+        )),
+    }
+}
 
 /// The writing side of an engine. One at a time writes; others wait.
 pub(crate) trait Storage: Send {
@@ -93,6 +135,11 @@ pub(crate) trait Storage: Send {
 
     /// Copies the whole store into a folder, while others read and write.
     fn backup(&mut self, folder: &std::path::Path) -> Result<u64, StoreError>;
+
+    /// The servers that have the store, as they were found at the last commit; none for files.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
 }
 
 /// The reading side of an engine.
@@ -142,6 +189,24 @@ pub(crate) trait Reader: Send {
 
     /// Sums and sizes for `status`.
     fn state(&mut self) -> Result<StoreState, StoreError>;
+}
+
+/// A server of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerState {
+    /// Its URL.
+    pub(crate) server: String,
+    /// Whether it has answered.
+    pub(crate) up: bool,
+    /// Hours that are over and whose sums have to be counted.
+    pub(crate) behind: u64,
+}
+
+impl ServerState {
+    /// A server that has answered and has nothing to count.
+    pub(crate) fn new(server: &str) -> Self {
+        Self { server: server.to_owned(), up: true, behind: 0 }
+    }
 }
 
 /// A meter of a resource.

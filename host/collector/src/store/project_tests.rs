@@ -158,7 +158,7 @@ fn sums_of_projects_equal_those_of_their_resources() {
         let mut fixture = Fixture::new();
         let questions = questions();
         let all = samples(&mut random, 1_600);
-        let mut beside = SqliteStore::open(&keep(fixture.folder.path()), DEFAULT_BUDGET).unwrap();
+        let mut beside = fixture.beside();
         for (at, chunk) in all.chunks(100).enumerate() {
             // A repeated one changes nothing.
             let mut chunk = chunk.to_vec();
@@ -247,7 +247,7 @@ fn sums_of_projects_outlive_samples() {
     }
     assert_eq!(fixture.all(&Selection::default()), []);
     let restored = fixture.folder.path().join("restored");
-    restore(&target, &restored).unwrap();
+    sqlite::restore(&target, &restored).unwrap();
     let mut store = SqliteStore::open(&keep(&restored), DEFAULT_BUDGET).unwrap();
     assert_eq!(answers(&mut store.reader().unwrap()), expected);
     let mut late = sample(90_000, "cpu", "a-1", "2026-11-30T01:00:00", json!(5));
@@ -273,7 +273,7 @@ fn files_without_sums_of_projects_get_them() {
                       PRAGMA user_version = 4";
         Connection::open(path).unwrap().execute_batch(before).unwrap();
     }
-    fixture.store = SqliteStore::open(&keep(fixture.folder.path()), DEFAULT_BUDGET).unwrap();
+    fixture.store = fixture.beside();
     let [counted, stale] = assert_sums(&fixture);
     assert!(counted == 0 && stale > 30, "{counted} counted, {stale} stale");
     assert_answers(&fixture, &questions());

@@ -56,6 +56,11 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
+/// A length of time in microseconds.
+pub(crate) fn micros_of(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// The time of microseconds since the epoch.
 pub(crate) fn from_micros(micros: i64) -> Timestamp {
     Timestamp::from_nanos(u64::try_from(micros).unwrap_or(0).saturating_mul(1_000))
@@ -126,6 +131,19 @@ pub(crate) fn flat_pairs(value: &Value) -> Vec<(String, MetaScalar)> {
     let mut pairs = Vec::new();
     collect(value, &mut String::new(), &mut pairs);
     pairs
+}
+
+/// A value in the metadata as text.
+pub(crate) fn metadata_value(text: &str, path: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let (_, found) = flat_pairs(&value).into_iter().find(|(known, _)| known == path)?;
+    match found {
+        MetaScalar::Null => None,
+        MetaScalar::Bool(value) => Some(if value { "True" } else { "False" }.to_owned()),
+        MetaScalar::Integer(value) => Some(value.to_string()),
+        MetaScalar::Float(value) => Some(format!("{value:?}")),
+        MetaScalar::Text(text) => Some(text),
+    }
 }
 
 fn collect(value: &Value, path: &mut String, pairs: &mut Vec<(String, MetaScalar)>) {

@@ -131,6 +131,16 @@ impl Accumulator {
         (self.count > 0).then(|| (self.squares / as_f64(self.count)).max(0.0).sqrt())
     }
 
+    /// Counts an owner.
+    pub(crate) fn add_owner(&mut self, owner: &crate::sample::OwnerKey) {
+        let fields = [Some(&owner.resource_id), owner.user_id.as_ref(), owner.project_id.as_ref()];
+        for (set, value) in self.owners.iter_mut().zip(fields) {
+            if let Some(value) = value.filter(|value| !set.contains(&***value)) {
+                set.insert(value.to_string());
+            }
+        }
+    }
+
     fn time(&mut self, rows: u64, first: i64, last: i64) {
         if self.rows == 0 {
             (self.first_time, self.last_time) = (first, last);

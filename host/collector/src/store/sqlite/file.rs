@@ -10,47 +10,14 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::catalogue::Catalogue;
 use crate::store::StoreError;
-use crate::store::selection::{TimeRange, from_micros, micros};
-
-/// The first month that a file can have a name for is that of the epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct MonthName(String);
+use crate::store::month::MonthName;
+use crate::store::selection::TimeRange;
 
 /// The month and the class of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FileKey {
-    pub(super) month: MonthName,
-    pub(super) class: String,
-}
-
-impl MonthName {
-    /// Reads a month, such as `2026-11`.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let (year, number) = text.split_once('-')?;
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let good = year.len() == 4 && number.len() == 2 && digits(year) && digits(number);
-        let month = Self(text.to_owned());
-        let start = from_micros(month.start()).iso();
-        (good && start.starts_with(&month.0)).then_some(month)
-    }
-
-    /// The month of microseconds since the epoch.
-    pub(super) fn of(time: i64) -> Self {
-        Self(from_micros(time).iso()[..7].to_owned())
-    }
-
-    /// From its beginning to that of the next month, in microseconds since the epoch.
-    pub(super) fn range(&self) -> TimeRange {
-        let start = self.start();
-        // Every month has less than 32 days, and the next one more than 4.
-        let next = Self::of(start + 32 * 86_400_000_000);
-        TimeRange { start, end: next.start() }
-    }
-
-    fn start(&self) -> i64 {
-        let text = format!("{}-01T00:00:00", self.0);
-        nephometer_model::Timestamp::parse(&text).map_or(0, micros)
-    }
+pub(crate) struct FileKey {
+    pub(crate) month: MonthName,
+    pub(crate) class: String,
 }
 
 impl FileKey {
@@ -64,13 +31,7 @@ impl FileKey {
 
 impl fmt::Display for FileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.db", self.month.0, self.class)
-    }
-}
-
-impl fmt::Display for MonthName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}.{}.db", self.month, self.class)
     }
 }
 
@@ -270,6 +231,7 @@ pub(super) fn check_whole(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::selection::from_micros;
 
     #[test]
     fn months_have_names_and_bounds() {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use nephometer_model::{Bound, Timestamp};
 use nephometer_proof::Digest;
 use rusqlite::{Connection, TransactionBehavior, params};
-use serde_json::{Value, json};
 
 use super::file::{engine, open_for_reading, open_for_writing};
 use crate::message::StreamPlace;
@@ -47,7 +46,7 @@ impl LedgerFile {
         let transaction = self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
         let mut new = 0;
         for letter in &group.letters {
-            if names(letter, &erasing) {
+            if letter.names(&erasing) {
                 add(&transaction, "dead_letters_erased", 1).map_err(&failed)?;
                 continue;
             }
@@ -82,7 +81,7 @@ impl LedgerFile {
                     origin: row.get::<_, String>(2)?.into(),
                     reason: row.get(3)?,
                     body: row.get(4)?,
-                    place: place.and_then(|text| read_place(&text)),
+                    place: place.and_then(|text| StreamPlace::read(&text)),
                 };
                 Ok(StoredLetter { number: row.get(0)?, arrived: from_micros(row.get(1)?), letter })
             })?;
@@ -104,18 +103,11 @@ impl LedgerFile {
     }
 }
 
-/// Whether the body of a letter has the id of one of the projects.
-fn names(letter: &DeadLetter, projects: &BTreeSet<String>) -> bool {
-    projects
-        .iter()
-        .any(|project| letter.body.windows(project.len()).any(|part| part == project.as_bytes()))
-}
-
 fn insert(connection: &Connection, letter: &DeadLetter, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO letter (arrived, origin, reason, digest, body, place) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let digest = Digest::of(&letter.body);
-    let place = letter.place.as_ref().map(place_text);
+    let place = letter.place.as_ref().map(StreamPlace::written);
     let values =
         params![micros(now), &*letter.origin, letter.reason, digest.as_bytes(), letter.body, place];
     connection.prepare_cached(sql)?.execute(values).map(|rows| rows as u64)
@@ -140,26 +132,6 @@ pub(super) fn add(connection: &Connection, name: &str, count: u64) -> rusqlite::
                ON CONFLICT DO UPDATE SET number = number + excluded.number";
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     connection.prepare_cached(sql)?.execute(params![name, count]).map(drop)
-}
-
-fn place_text(place: &StreamPlace) -> String {
-    json!({
-        "stream": place.stream,
-        "sequence": place.sequence,
-        "previous": place.previous,
-        "digest": place.digest,
-    })
-    .to_string()
-}
-
-fn read_place(text: &str) -> Option<StreamPlace> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    Some(StreamPlace {
-        stream: value["stream"].as_str()?.parse().ok()?,
-        sequence: value["sequence"].as_u64()?,
-        previous: value["previous"].as_str()?.parse().ok()?,
-        digest: value["digest"].as_str()?.parse().ok()?,
-    })
 }
 
 /// Opens the ledger of a folder for reading; `None` if there is none yet.

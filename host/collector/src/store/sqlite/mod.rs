@@ -22,6 +22,7 @@
 mod catalogue;
 mod closing;
 mod correction;
+pub(super) mod dump;
 mod erase;
 mod file;
 mod ledger;
@@ -42,9 +43,11 @@ use nephometer_model::Timestamp;
 use super::selection::micros;
 use super::{
     Closing, Committed, Corrections, Erased, Group, Reader, Storage, StoreError, StoredLetter,
-    TimeRange,
 };
-use file::{FileKey, MonthFile, MonthName};
+use crate::store::month::MonthName;
+use crate::store::moved::MovedLedger;
+use dump::MonthDump;
+use file::{FileKey, MonthFile};
 use ledger::LedgerFile;
 use read::SqliteReader;
 
@@ -113,6 +116,37 @@ impl SqliteStore {
     /// Forgets what is open after an error: the next attempt opens the files again.
     fn close(&mut self) {
         self.files.clear();
+    }
+}
+
+impl SqliteStore {
+    /// Hands over the files one by one, oldest first, and then what belongs to no month.
+    pub(super) fn dump(
+        &mut self,
+        now: Timestamp,
+        take: &mut dyn FnMut(&MonthDump<'_>, Option<&Closing>) -> Result<(), StoreError>,
+    ) -> Result<MovedLedger, StoreError> {
+        let mut closings = Vec::new();
+        for month in self.ledger.closed_months()? {
+            let closing = self.ledger.closing(&month)?;
+            closings.extend(
+                closing.map(|closing| (MonthName::named(&month).map(|n| n.number()), closing)),
+            );
+        }
+        let closings = closings
+            .into_iter()
+            .map(|(month, closing)| Ok((month?, closing)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let mut reader = SqliteReader::new(&self.folder, self.budget);
+        for dump in reader.dumps()? {
+            let month = dump.key.month.number();
+            let closing = closings.iter().find(|(known, _)| *known == month);
+            take(&dump, closing.map(|(_, closing)| closing))?;
+        }
+        let (_, counts) = ledger::counts(&self.folder)?;
+        let letters = self.ledger.letters(0, usize::MAX)?;
+        let erasing = self.ledger.erasing()?;
+        Ok(MovedLedger { closings, letters, erasing, counts, now })
     }
 }
 
@@ -214,11 +248,6 @@ fn months(folder: &Path) -> Result<Vec<(FileKey, PathBuf)>, StoreError> {
 
 fn file_error(doing: &'static str, path: &Path, source: std::io::Error) -> StoreError {
     StoreError::File { doing, path: path.to_owned(), source }
-}
-
-/// The times of a month such as `2026-11`.
-pub(crate) fn month_range(name: &str) -> Option<TimeRange> {
-    MonthName::read(name).map(|month| month.range())
 }
 
 /// The month of a time.

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::closing::{key_of, sum_of};
 use super::erase::rewrite;
-use super::file::{MonthName, engine};
+use super::file::engine;
 use super::ledger::{LedgerFile, MONTHS, PROJECTS, add, read_only, texts};
 use super::rows::{sums_at, volume_value};
+use crate::store::month::MonthName;
 use crate::store::selection::{TimeRange, from_micros, micros};
 use crate::store::{Closing, StoreError};
 

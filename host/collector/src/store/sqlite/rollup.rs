@@ -10,10 +10,9 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::erase::rewrite;
 use super::file::{FileKey, MonthFile, engine};
 use super::rows::SPANS;
-use super::write::micros_of;
 use super::{SqliteStore, file_error, months};
 use crate::store::StoreError;
-use crate::store::selection::micros;
+use crate::store::selection::{micros, micros_of};
 
 /// Sums that are counted in one transaction.
 const BATCH: usize = 2_000;

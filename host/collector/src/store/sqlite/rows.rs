@@ -8,6 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use uuid::Uuid;
 
 use crate::sample::SampleId;
+use crate::store::closing::proved;
 
 /// Microseconds of an hour and of a day, by span.
 pub(super) const SPANS: [i64; 2] = [3_600_000_000, 86_400_000_000];
@@ -52,15 +53,6 @@ pub(super) fn volume(value: ValueRef<'_>) -> FromSqlResult<Option<Volume>> {
         ValueRef::Integer(whole) => Ok(Some(Volume::Integer(whole.into()))),
         ValueRef::Real(float) => Ok(Some(Volume::Float(float))),
         _ => Err(FromSqlError::InvalidType),
-    }
-}
-
-/// A volume as audits prove it.
-pub(super) fn proved(stored: Option<Volume>) -> ProvedValue {
-    match stored {
-        None => ProvedValue::Null,
-        Some(Volume::Integer(whole)) => ProvedValue::integer(whole),
-        Some(Volume::Float(float)) => ProvedValue::Double(float),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct SampleRow {
     pub(super) id: SampleId,
     pub(super) volume: Option<Volume>,
     pub(super) revision: i64,
-    message: i64,
+    pub(super) message: i64,
 }
 
 /// A meter of a project: all its series.
@@ -77,7 +77,7 @@ impl ReadFile {
     }
 
     /// The part of a range in this file, in microseconds since its beginning; `None` if it is empty.
-    pub(super) fn clip(&self, range: TimeRange) -> Option<TimeRange> {
+    pub(super) fn clipped(&self, range: TimeRange) -> Option<TimeRange> {
         let start = range.start.max(self.range.start) - self.range.start;
         let end = range.end.min(self.range.end) - self.range.start;
         (start < end).then_some(TimeRange { start, end })
@@ -216,7 +216,7 @@ impl ReadFile {
     }
 
     /// Whether the samples of this month were dropped.
-    pub(super) fn is_expired(&self) -> Result<bool, StoreError> {
+    pub(super) fn has_dropped(&self) -> Result<bool, StoreError> {
         let sql = "SELECT value FROM meta WHERE key = 'expired'";
         let found = self.connection.query_row(sql, [], |row| row.get::<_, Value>(0)).optional();
         found.map(|value| value.is_some()).map_err(|source| self.error(source))

@@ -11,13 +11,15 @@ use serde_json::json;
 
 use super::catalogue::Catalogue;
 use super::correction::correct;
-use super::file::{FileKey, MonthFile, MonthName, engine};
+use super::file::{FileKey, MonthFile, engine};
 use super::rows::volume_value;
 use super::{SqliteStore, months};
 use crate::message::ReadMessage;
 use crate::sample::{Measurement, Refusal, SampleId, Shared};
-use crate::store::selection::micros;
-use crate::store::{Committed, DeadLetter, Group, StoreError, WriteRule, age};
+use crate::store::month::MonthNames;
+use crate::store::retention::{class_of, outside};
+use crate::store::selection::{micros, micros_of};
+use crate::store::{Committed, DeadLetter, Group, StoreError, age};
 
 /// The part of a group that belongs into one file: numbers of messages with numbers of their
 /// samples.
@@ -97,7 +99,7 @@ impl SqliteStore {
     ) -> (BTreeMap<FileKey, Part>, Vec<RefusedCounts>) {
         let mut parts: BTreeMap<FileKey, Part> = BTreeMap::new();
         let mut classes: HashMap<&str, String> = HashMap::new();
-        let mut months: Vec<(i64, i64, MonthName)> = Vec::new();
+        let mut months = MonthNames::default();
         let mut all_refused = Vec::with_capacity(group.messages.len());
         for (number, message) in group.messages.iter().enumerate() {
             let mut refused = RefusedCounts::new();
@@ -105,14 +107,14 @@ impl SqliteStore {
             message.refused.iter().for_each(|sample| refuse(sample.refusal));
             let mut is_placed = false;
             for (at, sample) in message.samples.iter().enumerate() {
-                if let Some(refusal) = self.outside(sample, group.rule, now) {
+                if let Some(refusal) = outside(&self.keep, sample, group.rule, now) {
                     refuse(refusal);
                     continue;
                 }
                 let class = classes
                     .entry(&sample.meter.name)
-                    .or_insert_with(|| self.class(&sample.meter.name).to_owned());
-                let month = month(&mut months, micros(sample.time));
+                    .or_insert_with(|| class_of(&self.keep, &sample.meter.name).to_owned());
+                let month = months.of(micros(sample.time));
                 let key = FileKey { month, class: class.clone() };
                 is_placed = true;
                 let part = parts.entry(key).or_default();
@@ -128,22 +130,6 @@ impl SqliteStore {
             all_refused.push(refused);
         }
         (parts, all_refused)
-    }
-
-    fn outside(&self, sample: &Measurement, rule: WriteRule, now: Timestamp) -> Option<Refusal> {
-        if age(sample.time, now) > self.keep.ahead {
-            return Some(Refusal::TooEarly);
-        }
-        let old = age(now, sample.time) > self.keep.window;
-        (old && rule == WriteRule::InWindow).then_some(Refusal::TooOld)
-    }
-
-    /// The first class with a matching pattern; the default one has none and takes the rest.
-    fn class(&self, meter: &str) -> &str {
-        let matches = |class: &&nephometer_config::RetentionClass| {
-            class.meters.is_empty() || class.meters.iter().any(|glob| glob.matches(meter))
-        };
-        self.keep.classes.iter().find(matches).map_or("default", |class| &class.name)
     }
 
     /// Opens the files in which a repeated id could be found.
@@ -166,21 +152,6 @@ impl SqliteStore {
         let file = self.opened(key)?;
         file.index_ids().map_err(|source| engine(&file.path, source))
     }
-}
-
-pub(super) fn micros_of(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// The month of a time; the months of a group are few.
-fn month(known: &mut Vec<(i64, i64, MonthName)>, time: i64) -> MonthName {
-    if let Some((.., name)) = known.iter().find(|(start, end, _)| (*start..*end).contains(&time)) {
-        return name.clone();
-    }
-    let name = MonthName::of(time);
-    let range = name.range();
-    known.push((range.start, range.end, name.clone()));
-    name
 }
 
 /// What became of the samples of one part, until its transaction is committed.

@@ -2,75 +2,59 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use nephometer_audit::{ClosedSum, SampleEvidence, Sums};
-use nephometer_proof::{Digest, ProvedValue};
+use nephometer_audit::ClosedSum;
+use nephometer_model::{Timestamp, Volume};
+use nephometer_proof::Digest;
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use crate::sample::SampleId;
 use crate::store::StoreError;
-use crate::store::evidence::{ChainMessage, CycleBrief, MessagePlace};
+use crate::store::evidence::{ChainMessage, CycleBrief, DayRow, OwnSample, OwnValue};
+use crate::store::evidence_reader::EvidenceFile;
 use crate::store::selection::TimeRange;
 use crate::store::sqlite::rows::{DAY, SPANS, sums_at};
 use crate::store::sqlite::series::ReadFile;
-
-/// A sample of the project. There may be ten million of them, so that it is small.
-pub(super) struct OwnSample {
-    file: u16,
-    /// Whether it is in a batch.
-    pub(super) used: bool,
-    series: u32,
-    message: i64,
-    pub(super) time: i64,
-    id: SampleId,
-    value: OwnValue,
-}
-
-/// A value as SQLite has it.
-enum OwnValue {
-    Null,
-    Double(f64),
-    Integer(i64),
-}
-
-impl OwnSample {
-    pub(super) fn place(&self) -> MessagePlace {
-        (usize::from(self.file), self.message)
-    }
-
-    pub(super) fn evidence(&self) -> SampleEvidence {
-        let value = match self.value {
-            OwnValue::Null => ProvedValue::Null,
-            OwnValue::Double(value) => ProvedValue::Double(value),
-            OwnValue::Integer(value) => ProvedValue::integer(value.into()),
-        };
-        SampleEvidence(self.series, self.id.to_string().into(), self.time, value)
-    }
-}
-
-/// The sums of a day of a series.
-pub(super) struct DayRow {
-    pub(super) series: i64,
-    /// Microseconds since the epoch.
-    pub(super) start: i64,
-    /// `None` if they have to be counted again.
-    pub(super) now: Option<Sums>,
-    /// As they were when the month was closed, if they have changed since.
-    pub(super) closed: Option<Sums>,
-}
 
 /// The id of a project as it is stored: samples without one have none.
 fn stored(project: &str) -> Option<&str> {
     (!project.is_empty()).then_some(project)
 }
 
-impl ReadFile {
-    /// The series of a project with meter, unit, type and resource.
-    pub(super) fn project_series(
+impl EvidenceFile for ReadFile {
+    fn clip(&self, range: TimeRange) -> Option<TimeRange> {
+        self.clipped(range)
+    }
+
+    fn is_expired(&self) -> Result<bool, StoreError> {
+        self.has_dropped()
+    }
+
+    fn sample(&self, id: &SampleId) -> Result<Option<(i64, i64, Option<Volume>)>, StoreError> {
+        let found = self.by_id(id)?;
+        Ok(found.map(|(series, row)| (series.number, self.range.start + row.time, row.volume)))
+    }
+
+    fn all_streams(&self) -> Result<Vec<Uuid>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), Vec::new());
+        while let Some(stream) = self.stream_after(&after)? {
+            after = stream.as_bytes().to_vec();
+            found.push(stream);
+        }
+        Ok(found)
+    }
+
+    fn declarations(
         &self,
-        project: &str,
-    ) -> Result<Vec<(i64, [String; 4])>, StoreError> {
+        stream: Uuid,
+        visit: &mut dyn FnMut(Timestamp, &str) -> bool,
+    ) -> Result<(), StoreError> {
+        self.declared(stream, visit)
+    }
+
+    /// The series of a project with meter, unit, type and resource.
+    fn project_series(&self, project: &str) -> Result<Vec<(i64, [String; 4])>, StoreError> {
         let sql = "SELECT s.id, m.name, m.unit, m.kind, r.resource_id FROM series s \
                    JOIN meter m ON m.id = s.meter JOIN resource r ON r.id = s.resource \
                    WHERE r.project_id IS ?1 ORDER BY s.id";
@@ -84,43 +68,21 @@ impl ReadFile {
         read().map_err(|source| self.error(source))
     }
 
-    /// The samples of a series, which has a number in the evidence, in a range since the beginning of
-    /// the month.
-    pub(super) fn own_samples(
+    fn own_samples(
         &self,
-        (series, number): (i64, u32),
+        series: &HashMap<i64, u32>,
         file: u16,
         range: TimeRange,
         visit: &mut dyn FnMut(OwnSample) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let sql = "SELECT time, id, volume, message FROM sample \
-                   WHERE series = ?1 AND time >= ?2 AND time < ?3";
-        let failed = |source| self.error(source);
-        let read = |row: &Row<'_>| -> rusqlite::Result<OwnSample> {
-            Ok(OwnSample {
-                file,
-                used: false,
-                series: number,
-                message: row.get(3)?,
-                time: self.range.start + row.get::<_, i64>(0)?,
-                id: row.get(1)?,
-                value: match row.get_ref(2)? {
-                    ValueRef::Integer(value) => OwnValue::Integer(value),
-                    ValueRef::Real(value) => OwnValue::Double(value),
-                    _ => OwnValue::Null,
-                },
-            })
-        };
-        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
-        let mut rows = statement.query([series, range.start, range.end]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            visit(read(row).map_err(failed)?)?;
+        for (series, number) in series {
+            self.samples_of((*series, *number), file, range, visit)?;
         }
         Ok(())
     }
 
     /// The stream of a message, and where it came from.
-    pub(super) fn origin(&self, message: i64) -> Result<(Option<Uuid>, String), StoreError> {
+    fn origin(&self, message: i64) -> Result<(Option<Uuid>, String), StoreError> {
         let read = || {
             let sql = "SELECT stream, origin FROM message WHERE id = ?1";
             let mut statement = self.connection.prepare_cached(sql)?;
@@ -135,7 +97,7 @@ impl ReadFile {
     }
 
     /// Samples that came again, by the message that they came in again.
-    pub(super) fn repeated(&self) -> Result<HashMap<i64, Vec<SampleId>>, StoreError> {
+    fn repeated(&self) -> Result<HashMap<i64, Vec<SampleId>>, StoreError> {
         let read = || {
             let mut found: HashMap<i64, Vec<SampleId>> = HashMap::new();
             let mut statement =
@@ -151,7 +113,7 @@ impl ReadFile {
 
     /// The messages of a stream that a range needs. In the file of an earlier month, these are the last
     /// two batches; in that of a later one, those up to the first batch behind the range.
-    pub(super) fn chain(
+    fn chain(
         &self,
         stream: Uuid,
         file: usize,
@@ -186,11 +148,7 @@ impl ReadFile {
     }
 
     /// The sums of the days of a project that are whole in a range since the beginning of the month.
-    pub(super) fn project_days(
-        &self,
-        project: &str,
-        range: TimeRange,
-    ) -> Result<Vec<DayRow>, StoreError> {
+    fn project_days(&self, project: &str, range: TimeRange) -> Result<Vec<DayRow>, StoreError> {
         let sql = "SELECT u.series, u.start, u.stale, u.row_count, u.volume_count, \
                    coalesce(u.sum, 0.0), u.min, u.max, c.samples, c.volumes, c.sum, c.lowest, \
                    c.highest FROM rollup u JOIN series s ON s.id = u.series \
@@ -218,7 +176,7 @@ impl ReadFile {
     }
 
     /// What was stored of a project after the month was closed.
-    pub(super) fn project_corrections(&self, project: &str) -> Result<Vec<ClosedSum>, StoreError> {
+    fn project_corrections(&self, project: &str) -> Result<Vec<ClosedSum>, StoreError> {
         let sql = "SELECT m.name, m.unit, m.kind, u.samples, u.volumes, u.sum, u.lowest, \
                    u.highest FROM correction u JOIN series s ON s.id = u.series \
                    JOIN meter m ON m.id = s.meter JOIN resource r ON r.id = s.resource \
@@ -232,6 +190,43 @@ impl ReadFile {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| self.error(source))
+    }
+}
+
+impl ReadFile {
+    /// The samples of a series, which has a number in the evidence, in a range since the beginning of
+    /// the month.
+    fn samples_of(
+        &self,
+        (series, number): (i64, u32),
+        file: u16,
+        range: TimeRange,
+        visit: &mut dyn FnMut(OwnSample) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT time, id, volume, message FROM sample \
+                   WHERE series = ?1 AND time >= ?2 AND time < ?3";
+        let failed = |source| self.error(source);
+        let read = |row: &Row<'_>| -> rusqlite::Result<OwnSample> {
+            Ok(OwnSample {
+                file,
+                used: false,
+                series: number,
+                message: row.get(3)?,
+                time: self.range.start + row.get::<_, i64>(0)?,
+                id: row.get(1)?,
+                value: match row.get_ref(2)? {
+                    ValueRef::Integer(value) => OwnValue::Integer(value),
+                    ValueRef::Real(value) => OwnValue::Double(value),
+                    _ => OwnValue::Null,
+                },
+            })
+        };
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query([series, range.start, range.end]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            visit(read(row).map_err(failed)?)?;
+        }
+        Ok(())
     }
 }
 

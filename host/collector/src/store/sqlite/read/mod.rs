@@ -1,6 +1,5 @@
 //! Answers queries from all month files.
 
-mod evidence;
 mod evidence_rows;
 mod statistics;
 mod streams;
@@ -10,10 +9,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::file::FileKey;
+use super::records::closed_month;
 use super::series::{ReadFile, SampleRow, Series, SharedParts};
 use super::{databases, file_error, ledger, months};
 use crate::sample::SampleId;
-use crate::store::selection::{Selection, TimeRange, from_micros};
+use crate::store::budget::Budget;
+use crate::store::evidence_reader::{BEFORE, EvidenceFiles, read_evidence};
+use crate::store::selection::{Selection, TimeRange, from_micros, micros_of};
 use crate::store::{
     EvidenceQuery, FileState, MeterEntry, Reader, ResourceEntry, SenderStream, StatisticsQuery,
     StoreError, StoreState, StoredSample, TakeEvidence, Totals,
@@ -32,31 +34,25 @@ pub(super) struct SqliteReader {
     open: HashMap<FileKey, ReadFile>,
 }
 
-/// The samples that a query may still read.
-pub(super) struct Budget {
-    most: u64,
-    left: u64,
-}
-
-impl Budget {
-    pub(super) fn spend(&mut self, rows: u64) -> Result<(), StoreError> {
-        self.left = self.left.checked_sub(rows).ok_or(StoreError::TooMuch(self.most))?;
-        Ok(())
-    }
-}
-
 impl SqliteReader {
     pub(super) fn new(folder: &Path, budget: u64) -> Self {
         Self { folder: folder.to_owned(), budget, open: HashMap::new() }
     }
 
     fn budget(&self, selection: &Selection) -> Budget {
-        let most = if selection.budget == 0 { self.budget } else { selection.budget };
-        Budget { most, left: most }
+        Budget::new(if selection.budget == 0 { self.budget } else { selection.budget })
     }
 
     /// The files of a range, newest first.
     fn files(&mut self, range: TimeRange) -> Result<Vec<&ReadFile>, StoreError> {
+        Ok(self.keyed(range)?.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// The same with their names.
+    pub(super) fn keyed(
+        &mut self,
+        range: TimeRange,
+    ) -> Result<Vec<(FileKey, &ReadFile)>, StoreError> {
         let found = months(&self.folder)?;
         // A file that was dropped is closed.
         let existing: HashSet<&FileKey> = found.iter().map(|(key, _)| key).collect();
@@ -73,7 +69,7 @@ impl SqliteReader {
             }
         }
         keys.sort_by(|one, two| two.cmp(one));
-        Ok(keys.into_iter().map(|key| &self.open[key]).collect())
+        Ok(keys.into_iter().map(|key| (key.clone(), &self.open[key])).collect())
     }
 
     fn find(&mut self, selection: &Selection, id: &str) -> Result<Vec<StoredSample>, StoreError> {
@@ -134,7 +130,7 @@ impl Reader for SqliteReader {
         let mut budget = self.budget(selection);
         let mut found: BTreeMap<String, ResourceEntry> = BTreeMap::new();
         for file in self.files(selection.times)? {
-            let Some(range) = file.clip(selection.times) else { continue };
+            let Some(range) = file.clipped(selection.times) else { continue };
             let parts = SharedParts::default();
             let mut search = EdgeSearch { file, selection, range, parts };
             for series in file.series(selection)? {
@@ -200,7 +196,7 @@ impl Reader for SqliteReader {
         }
         let mut budget = self.budget(selection);
         for file in self.files(selection.times)? {
-            let Some(range) = file.clip(selection.times) else { continue };
+            let Some(range) = file.clipped(selection.times) else { continue };
             let mut parts = SharedParts::default();
             for series in file.series(selection)? {
                 let mut going = true;
@@ -240,7 +236,17 @@ impl Reader for SqliteReader {
         query: &EvidenceQuery<'_>,
         take: &mut TakeEvidence<'_>,
     ) -> Result<(), StoreError> {
-        self.evidence_of(query, take)
+        let late = micros_of(query.window);
+        let near = TimeRange {
+            start: query.times.start - BEFORE,
+            end: query.times.end.saturating_add(late),
+        };
+        let (budget, folder) = (Budget::new(self.budget), self.folder.clone());
+        let mut all = self.files(TimeRange { start: 0, end: near.end })?;
+        all.reverse();
+        let (older, files) = all.into_iter().partition(|file| file.range.end <= near.start);
+        let closed = closed_month(&folder, query.times, &query.project)?;
+        read_evidence(query, EvidenceFiles { files, older, closed }, budget, take)
     }
 
     fn state(&mut self) -> Result<StoreState, StoreError> {
@@ -339,7 +345,7 @@ fn newest_of(
     accept: &mut dyn FnMut(&StoredSample) -> bool,
 ) -> Result<Vec<StoredSample>, StoreError> {
     let mut found = Vec::new();
-    let Some(range) = file.clip(selection.times) else { return Ok(found) };
+    let Some(range) = file.clipped(selection.times) else { return Ok(found) };
     let all = file.series(selection)?;
     let mut parts = SharedParts::default();
     let (mut end, mut length) = (range.end, WINDOW);

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::super::rows::{DAY, HOUR, SPANS};
 use super::super::series::{ProjectMeter, ReadFile, RollupRow, Series, SharedParts, SumsOf};
-use super::{Budget, SqliteReader};
+use super::SqliteReader;
+use crate::store::budget::Budget;
 use crate::store::selection::{Selection, TimeRange};
 use crate::store::statistics::Grouped;
 use crate::store::{
-    Accumulator, GroupField, GroupKey, Periods, StatisticsQuery, StoreError, Totals, flat_pairs,
+    GroupField, GroupKey, Periods, StatisticsQuery, StoreError, Totals, metadata_value,
 };
 use nephometer_model::Volume;
 
@@ -49,13 +50,13 @@ impl SqliteReader {
             ..query.clone()
         };
         let periods = Periods { range: query.selection.times, length: None };
-        let most = Budget { most: budget.most, left: budget.left };
+        let most = *budget;
         let mut counting =
             Counting { query: &whole, periods, budget: most, grouped: Grouped::default() };
         for file in self.files(query.selection.times)? {
             counting.file(file)?;
         }
-        budget.left = counting.budget.left;
+        *budget = counting.budget;
         // The real API takes the first unit only, if a meter has several.
         let first = counting.grouped.finish(&periods).into_iter().next();
         Ok(first.map(|totals| {
@@ -108,11 +109,11 @@ impl MonthScan<'_> {
 impl Counting<'_> {
     fn file(&mut self, file: &ReadFile) -> Result<(), StoreError> {
         let selection = &self.query.selection;
-        let Some(range) = file.clip(selection.times) else { return Ok(()) };
+        let Some(range) = file.clipped(selection.times) else { return Ok(()) };
         let from_samples = self.query.deviation
             || !selection.metadata.is_empty()
             || self.query.groups.iter().any(|group| group.is_metadata());
-        let expired = file.is_expired()?;
+        let expired = file.has_dropped()?;
         let mut month = MonthScan { file, expired, parts: SharedParts::default(), series: None };
         if !from_samples && self.is_of_projects() {
             let span = if self.has_days() { DAY } else { HOUR };
@@ -253,7 +254,9 @@ impl Counting<'_> {
             let sums = self.grouped.entry(GroupKey { period, ..group.clone() })?;
             sums.join(&row.sums);
             if let Some(series) = series {
-                owners(self.query.cardinality, sums, series);
+                if self.query.cardinality {
+                    sums.add_owner(&series.owner);
+                }
             }
         }
         Ok(true)
@@ -297,7 +300,9 @@ impl Counting<'_> {
             }
             let sums = grouped.entry(key)?;
             sums.add(time, row.volume.map(Volume::as_f64));
-            owners(query.cardinality, sums, series);
+            if query.cardinality {
+                sums.add_owner(&series.owner);
+            }
             Ok(true)
         })
     }
@@ -308,33 +313,6 @@ fn around(range: TimeRange, span: u8) -> TimeRange {
     TimeRange { start: range.start - SPANS[usize::from(span)] + 1, end: range.end }
 }
 
-fn owners(wanted: bool, sums: &mut Accumulator, series: &Series) {
-    if !wanted {
-        return;
-    }
-    let owner = &series.owner;
-    let fields = [Some(&owner.resource_id), owner.user_id.as_ref(), owner.project_id.as_ref()];
-    for (set, value) in sums.owners.iter_mut().zip(fields) {
-        if let Some(value) = value.filter(|value| !set.contains(&***value)) {
-            set.insert(value.to_string());
-        }
-    }
-}
-
 fn overlap(one: TimeRange, two: TimeRange) -> TimeRange {
     TimeRange { start: one.start.max(two.start), end: one.end.min(two.end) }
-}
-
-/// A value in the metadata as text.
-fn metadata_value(text: &str, path: &str) -> Option<String> {
-    use crate::store::MetaScalar;
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let (_, found) = flat_pairs(&value).into_iter().find(|(known, _)| known == path)?;
-    match found {
-        MetaScalar::Null => None,
-        MetaScalar::Bool(value) => Some(if value { "True" } else { "False" }.to_owned()),
-        MetaScalar::Integer(value) => Some(value.to_string()),
-        MetaScalar::Float(value) => Some(format!("{value:?}")),
-        MetaScalar::Text(text) => Some(text),
-    }
 }

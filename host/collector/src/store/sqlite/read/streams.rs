@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::SqliteReader;
 use crate::store::StoreError;
-use crate::store::fleet::{SenderStream, record_of};
+use crate::store::fleet::{SenderStream, fits, record_of};
 use crate::store::selection::{Selection, TimeRange, from_micros, micros};
 use crate::store::sqlite::series::ReadFile;
 
@@ -45,7 +45,7 @@ impl SqliteReader {
                 let state = found.entry(stream).or_insert_with(|| SenderStream::new(stream));
                 file.newest_messages(state)?;
                 if state.statement.is_none() || file.range.end > micros(drops_since) {
-                    file.declarations(stream, &mut |arrived, record| {
+                    file.declared(stream, &mut |arrived, record| {
                         state.declared(arrived, record, drops_since)
                     })?;
                 }
@@ -64,7 +64,7 @@ impl SqliteReader {
             TimeRange { start: start.saturating_sub(AROUND), end: end.saturating_add(AROUND) };
         let mut senders = BTreeSet::new();
         for file in self.files(around)? {
-            let Some(range) = file.clip(around) else { continue };
+            let Some(range) = file.clipped(around) else { continue };
             for series in file.series(selection)? {
                 if senders.len() < SENDERS {
                     file.senders(series.number, range, &mut senders)?;
@@ -75,7 +75,7 @@ impl SqliteReader {
         // What was dropped is declared later.
         for file in self.files(from(start))? {
             for stream in &senders {
-                file.declarations(*stream, &mut |_, record| {
+                file.declared(*stream, &mut |_, record| {
                     if let Some(Record::Drops(drops)) = record_of(record) {
                         let fitting = drops.drops.into_iter().filter(|drop| fits(drop, selection));
                         let new: Vec<_> = fitting.filter(|drop| !found.contains(drop)).collect();
@@ -87,15 +87,6 @@ impl SqliteReader {
         }
         Ok(found)
     }
-}
-
-/// Whether a drop may be one of samples of a selection.
-fn fits(drop: &DeclaredDrop, selection: &Selection) -> bool {
-    let [begin, until] =
-        [drop.begin, drop.until].map(|time| i64::try_from(time / 1_000).unwrap_or(i64::MAX));
-    let meter = selection.meter.as_ref();
-    let meter = meter.is_none_or(|meter| drop.meters.is_empty() || drop.meters.contains_key(meter));
-    meter && drop.begin > 0 && begin < selection.times.end && until >= selection.times.start
 }
 
 fn from(start: i64) -> TimeRange {
@@ -131,7 +122,7 @@ impl ReadFile {
     }
 
     /// Statements and declarations of a stream, newest first, until `visit` returns false.
-    pub(super) fn declarations(
+    pub(super) fn declared(
         &self,
         stream: Uuid,
         visit: &mut dyn FnMut(Timestamp, &str) -> bool,

@@ -1,44 +1,87 @@
-//! Evidence for audits: streams with their batches, samples of a project, sums of days.
+//! Evidence for audits: streams with their batches, samples of a project, sums of days. Engines differ
+//! in how they read them, which is [`EvidenceFile`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use nephometer_audit::{
-    AuditScope, ClosedMonth, DaySums, EvidenceLine, LooseSamples, SampleEvidence, SeriesEvidence,
-    StreamEvidence, Sums,
+    AuditScope, ClosedMonth, ClosedSum, DaySums, EvidenceLine, LooseSamples, SampleEvidence,
+    SeriesEvidence, StreamEvidence, Sums,
 };
 use nephometer_proof::{Digest, Record, SignedRecord, Statement};
 use uuid::Uuid;
 
-use super::evidence_rows::OwnSample;
-use super::{Budget, SqliteReader};
-use crate::sample::SampleId;
-use crate::store::StoreError;
-use crate::store::evidence::{
-    BatchIds, ChainBatch, EvidenceQuery, MessagePlace, TakeEvidence, batches, needed,
+use super::StoreError;
+use super::budget::Budget;
+use super::closing::proved;
+use super::evidence::{
+    BatchIds, ChainBatch, ChainMessage, DayRow, EvidenceQuery, MessagePlace, OwnSample,
+    TakeEvidence, batches, needed,
 };
-use crate::store::fleet::record_of;
-use crate::store::selection::TimeRange;
-use crate::store::sqlite::records::closed_month;
-use crate::store::sqlite::rows::proved;
-use crate::store::sqlite::series::ReadFile;
-use crate::store::sqlite::write::micros_of;
+use super::fleet::record_of;
+use super::selection::TimeRange;
+use crate::sample::SampleId;
+use nephometer_model::{Timestamp, Volume};
 
 const HOUR: i64 = 3_600_000_000;
 /// The month before a range is read as well: the last batch before it may be there.
-const BEFORE: i64 = 32 * 24 * HOUR;
+pub(crate) const BEFORE: i64 = 32 * 24 * HOUR;
 /// Lines that are handed over at once.
 const LINES: usize = 2_000;
 /// Samples in one line of those without a checkpoint.
 const LOOSE: usize = 10_000;
 
+/// A part of a store that evidence is read from: a file, or all of it.
+pub(crate) trait EvidenceFile {
+    /// The part of a range in it, since its beginning; `None` if it is empty.
+    fn clip(&self, range: TimeRange) -> Option<TimeRange>;
+    /// Whether its samples were dropped.
+    fn is_expired(&self) -> Result<bool, StoreError>;
+    /// The series of a project with meter, unit, type and resource.
+    fn project_series(&self, project: &str) -> Result<Vec<(i64, [String; 4])>, StoreError>;
+    /// The samples of series, which have numbers in the evidence, in a clipped range.
+    fn own_samples(
+        &self,
+        series: &HashMap<i64, u32>,
+        file: u16,
+        range: TimeRange,
+        visit: &mut dyn FnMut(OwnSample) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+    /// A sample by its id: its series, its time and its volume.
+    fn sample(&self, id: &SampleId) -> Result<Option<(i64, i64, Option<Volume>)>, StoreError>;
+    /// The stream of a message, and where it came from.
+    fn origin(&self, message: i64) -> Result<(Option<Uuid>, String), StoreError>;
+    /// All streams in the order of their ids.
+    fn all_streams(&self) -> Result<Vec<Uuid>, StoreError>;
+    /// Statements and declarations of a stream, newest first, until `visit` returns false.
+    fn declarations(
+        &self,
+        stream: Uuid,
+        visit: &mut dyn FnMut(Timestamp, &str) -> bool,
+    ) -> Result<(), StoreError>;
+    /// Samples that came again, by the message that they came in again.
+    fn repeated(&self) -> Result<HashMap<i64, Vec<SampleId>>, StoreError>;
+    /// The messages of a stream that a range needs.
+    fn chain(
+        &self,
+        stream: Uuid,
+        file: usize,
+        times: TimeRange,
+        found: &mut Vec<ChainMessage>,
+    ) -> Result<(), StoreError>;
+    /// The sums of the days of a project that are whole in a clipped range.
+    fn project_days(&self, project: &str, range: TimeRange) -> Result<Vec<DayRow>, StoreError>;
+    /// What was stored of a project after the month was closed.
+    fn project_corrections(&self, project: &str) -> Result<Vec<ClosedSum>, StoreError>;
+}
+
 /// Collects the evidence of one project.
-struct EvidenceReader<'a> {
+struct EvidenceReader<'a, F> {
     query: &'a EvidenceQuery<'a>,
     /// The files that may have samples and batches, oldest first.
-    files: Vec<&'a ReadFile>,
+    files: Vec<&'a F>,
     /// Files from before: a statement may be older than the batches that were made with it.
-    older: Vec<&'a ReadFile>,
+    older: Vec<&'a F>,
     budget: Budget,
     take: &'a mut TakeEvidence<'a>,
     lines: Vec<EvidenceLine>,
@@ -51,37 +94,39 @@ struct EvidenceReader<'a> {
     repeated: Vec<HashMap<i64, Vec<SampleId>>>,
 }
 
-impl SqliteReader {
-    /// See [`crate::store::Reader::evidence`].
-    pub(super) fn evidence_of(
-        &mut self,
-        query: &EvidenceQuery<'_>,
-        take: &mut TakeEvidence<'_>,
-    ) -> Result<(), StoreError> {
-        let TimeRange { start, end } = query.times;
-        let late = micros_of(query.window);
-        let near = TimeRange { start: start - BEFORE, end: end.saturating_add(late) };
-        let budget = Budget { most: self.budget, left: self.budget };
-        let folder = self.folder.clone();
-        let mut all = self.files(TimeRange { start: 0, end: near.end })?;
-        all.reverse();
-        let (older, files) = all.into_iter().partition(|file| file.range.end <= near.start);
-        let closed = closed_month(&folder, query.times, &query.project)?;
-        let mut reader = EvidenceReader {
-            query,
-            older,
-            files,
-            budget,
-            take,
-            lines: Vec::new(),
-            series: Vec::new(),
-            samples: Vec::new(),
-            read: TimeRange { start, end: start },
-            repeated: Vec::new(),
-        };
-        // Whoever takes the lines knows why it breaks.
-        reader.all(closed).map(drop)
-    }
+/// The files of an engine that evidence is read from, oldest first.
+pub(crate) struct EvidenceFiles<'a, F> {
+    /// Those that may have samples and batches.
+    pub(crate) files: Vec<&'a F>,
+    /// Those from before: a statement may be older than the batches that were made with it.
+    pub(crate) older: Vec<&'a F>,
+    /// The record of the range, if it is a closed month.
+    pub(crate) closed: Option<ClosedMonth>,
+}
+
+/// Reads the evidence of an audit.
+pub(crate) fn read_evidence<F: EvidenceFile>(
+    query: &EvidenceQuery<'_>,
+    found: EvidenceFiles<'_, F>,
+    budget: Budget,
+    take: &mut TakeEvidence<'_>,
+) -> Result<(), StoreError> {
+    let EvidenceFiles { files, older, closed } = found;
+    let start = query.times.start;
+    let mut reader = EvidenceReader {
+        query,
+        older,
+        files,
+        budget,
+        take,
+        lines: Vec::new(),
+        series: Vec::new(),
+        samples: Vec::new(),
+        read: TimeRange { start, end: start },
+        repeated: Vec::new(),
+    };
+    // Whoever takes the lines knows why it breaks.
+    reader.all(closed).map(drop)
 }
 
 type Flow = Result<ControlFlow<()>, StoreError>;
@@ -108,7 +153,7 @@ impl Declared {
     }
 }
 
-impl EvidenceReader<'_> {
+impl<F: EvidenceFile> EvidenceReader<'_, F> {
     fn all(&mut self, closed: Option<ClosedMonth>) -> Flow {
         let TimeRange { start, end } = self.query.times;
         let expired = self.is_expired()?;
@@ -185,14 +230,12 @@ impl EvidenceReader<'_> {
         for part in parts {
             for (at, file) in self.files.iter().enumerate() {
                 let Some(clipped) = file.clip(part) else { continue };
-                for (series, number) in &self.series[at] {
-                    let (samples, budget) = (&mut self.samples, &mut self.budget);
-                    file.own_samples((*series, *number), number_of(at), clipped, &mut |sample| {
-                        budget.spend(1)?;
-                        samples.push(sample);
-                        Ok(())
-                    })?;
-                }
+                let (samples, budget) = (&mut self.samples, &mut self.budget);
+                file.own_samples(&self.series[at], number_of(at), clipped, &mut |sample| {
+                    budget.spend(1)?;
+                    samples.push(sample);
+                    Ok(())
+                })?;
             }
         }
         self.read = TimeRange { start: range.start.min(start), end: range.end.max(end) };
@@ -213,9 +256,7 @@ impl EvidenceReader<'_> {
             streams.extend(self.files[file].origin(message)?.0);
         }
         for file in &self.files {
-            let mut after = Vec::new();
-            while let Some(stream) = file.stream_after(&after)? {
-                after = stream.as_bytes().to_vec();
+            for stream in file.all_streams()? {
                 if streams.contains(&stream) {
                     continue;
                 }
@@ -233,7 +274,7 @@ impl EvidenceReader<'_> {
         Ok(streams)
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = &ReadFile> {
+    fn newest_first(&self) -> impl Iterator<Item = &F> {
         self.files.iter().rev().chain(self.older.iter().rev()).copied()
     }
 
@@ -326,13 +367,11 @@ impl EvidenceReader<'_> {
             let ids = ids.get_or_insert_with(|| found.iter().map(|one| one.1.clone()).collect());
             for id in repeated {
                 for (at, file) in self.files.iter().enumerate() {
-                    let Some((series, row)) = file.by_id(id)? else { continue };
-                    let Some(number) = self.series[at].get(&series.number) else { continue };
+                    let Some((series, time, volume)) = file.sample(id)? else { continue };
+                    let Some(number) = self.series[at].get(&series) else { continue };
                     let id: Box<str> = id.to_string().into();
                     if ids.insert(id.clone()) {
-                        let time = file.range.start + row.time;
-                        let value = proved(row.volume);
-                        found.push(SampleEvidence(*number, id, time, value));
+                        found.push(SampleEvidence(*number, id, time, proved(volume)));
                     }
                 }
             }

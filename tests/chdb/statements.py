@@ -1,0 +1,43 @@
+"""Runs statements that the collector has sent to a server of 18.16 on chDB, which is the present ClickHouse in a process. The first
+argument is a file with a JSON text a line. What an insert has in its body is left out: its columns are checked."""
+
+import json
+import re
+import sys
+import tempfile
+
+import chdb.session
+
+INSERT = re.compile(r"^INSERT INTO (\S+) \((.*)\) FORMAT RowBinary$", re.S)
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        statements = [json.loads(line) for line in file]
+    # Tables come first, whenever they were made.
+    statements.sort(key=lambda text: not text.startswith("CREATE"))
+    failed = 0
+    kinds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        session = chdb.session.Session(folder)
+        for statement in statements:
+            binary = INSERT.match(statement)
+            if binary:
+                table, columns = binary.groups()
+                statement = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 0"
+            try:
+                session.query(statement)
+            except Exception as error:
+                failed += 1
+                print(f"{error}\n  {statement[:2000]}", file=sys.stderr)
+            kind = statement.split(" ", 1)[0]
+            kinds[kind] = kinds.get(kind, 0) + 1
+        version = str(session.query("SELECT version()", "TSV")).strip()
+        session.close()
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    if failed:
+        sys.exit(f"{failed} of {len(statements)} statements fail on {version}")
+    print(f"ok: {len(statements)} statements on {version}: {counted}")
+
+
+main()
