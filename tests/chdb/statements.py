@@ -14,8 +14,9 @@ INSERT = re.compile(r"^INSERT INTO (\S+) \((.*)\) FORMAT RowBinary$", re.S)
 def main():
     with open(sys.argv[1]) as file:
         statements = [json.loads(line) for line in file]
-    # Tables come first, whenever they were made.
-    statements.sort(key=lambda text: not text.startswith("CREATE"))
+    # Databases and tables come first, whenever they were made, and views of tables after these.
+    first = ("CREATE DATABASE", "CREATE TABLE", "CREATE")
+    statements.sort(key=lambda text: next((at for at, start in enumerate(first) if text.startswith(start)), len(first)))
     failed = 0
     kinds = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -108,7 +108,6 @@ fn a_sum_beyond_the_bound_rolls_back_and_the_correction_is_exact() {
     let ids: BTreeSet<String> =
         samples(&agent, "out").iter().map(|one| text(one, "id").to_owned()).collect();
     let list = version["samples"].as_array().unwrap();
-    assert!(list.iter().any(|one| one["what"] == "missing"));
     assert!(list.iter().any(|one| one["what"] == "volume"));
     for one in list {
         let key = (text(one, "resource").to_owned(), milliseconds(text(one, "time")));

@@ -90,7 +90,7 @@ pub(crate) const CLICKHOUSE: KeyTable = KeyTable {
             "URLs of HTTP, such as http://clickhouse-1:8123; none for files. Each server has the samples \
              of a part of all resources. Their order and number must not change.",
         ),
-        key("database", Name, Value("nephometer"), "The database; it is made if it is missing."),
+        key("database", Text, Value("nephometer"), "The database; it is made if it is missing."),
         key("user", Text, Value("default"), "The user."),
         key("password", AnyText, Nothing, "Its password.").secret(),
         key("password_file", Path, Nothing, "A file that contains it."),

@@ -51,12 +51,15 @@ pub(in crate::app) fn summary(entry: &ShadowEntry) -> Value {
 /// A promotion in `status`.
 pub(in crate::app) fn promoted(entry: &PromotedEntry) -> Value {
     let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
-    json!({
+    let mut promoted = json!({
         "component": entry.component,
         "digest": short(&entry.digest),
         "replaces": short(&entry.replaces),
-        "guard": entry.guard,
-    })
+    });
+    if let Some(guard) = &entry.guard {
+        promoted["guard"] = json!(guard);
+    }
+    promoted
 }
 
 /// The same with the first difference, the sums of meters, and the costs.
