@@ -9,6 +9,8 @@ import tempfile
 import chdb.session
 
 INSERT = re.compile(r"^INSERT INTO (\S+) \((.*)\) FORMAT RowBinary$", re.S)
+# The log of the server has no values.
+VALUES = re.compile(r"^INSERT INTO (\S+) VALUES\s*$")
 
 
 def main():
@@ -26,6 +28,9 @@ def main():
             if binary:
                 table, columns = binary.groups()
                 statement = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 0"
+            elif without := VALUES.match(statement):
+                table = without[1]
+                statement = f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"
             try:
                 session.query(statement)
             except Exception as error:

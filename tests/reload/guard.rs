@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     COUNTING, agent, bytes, check_counts, command, install, logged, samples, status, variant,
 };
-use crate::harness::{Agent, PATIENCE, number, text};
+use crate::harness::{Agent, PATIENCE, eventually, number, text};
 
 /// Options of `unit_conversion`, which `rate_of_change` and `counting` accept, too.
 const DOUBLE: &str =
@@ -28,7 +28,11 @@ fn guards(agent: &Agent) -> Value {
 }
 
 fn digest(agent: &Agent) -> String {
-    text(&status(agent, "out")["transformers"][0], "digest").to_owned()
+    // A sink that compiles has no transformers yet.
+    eventually("a transformer", PATIENCE, || {
+        let sink = status(agent, "out");
+        sink["transformers"][0]["digest"].as_str().map(str::to_owned)
+    })
 }
 
 fn promoted(agent: &Agent) -> Value {
