@@ -119,13 +119,16 @@ pub struct GuardProgress {
     pub cost: Option<(f64, f64)>,
 }
 
+/// The meter and the resource of a series.
+pub(crate) type SeriesKey = (Arc<str>, Arc<str>);
+
 /// What was published and has to be corrected, by one new revision.
 #[derive(Debug, Clone)]
 pub struct GuardCorrection {
     /// The components with other code.
     pub components: String,
     /// Series that differ, by meter and resource.
-    pub series: Vec<((Arc<str>, Arc<str>), SeriesComparison)>,
+    pub series: Vec<(SeriesKey, SeriesComparison)>,
     /// The samples that differ.
     pub samples: Vec<CorrectedSample>,
     /// Series beyond [`Bound::GuardSeries`], by sample.
@@ -153,7 +156,7 @@ struct SharedGuard {
 struct GuardCounts {
     state: GuardState,
     comparison: ShadowProgress,
-    series: HashMap<(Arc<str>, Arc<str>), SeriesComparison>,
+    series: HashMap<SeriesKey, SeriesComparison>,
     series_omitted: u64,
     samples: Vec<CorrectedSample>,
     samples_omitted: u64,
@@ -356,7 +359,7 @@ impl GuardCounts {
         (all().min().unwrap_or(0), all().max().unwrap_or(0))
     }
 
-    fn absent(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+    fn absent(&self) -> impl Iterator<Item = &SeriesKey> {
         let absent = self.series.iter().filter(|(_, one)| one.published == 0 && one.expected > 0);
         absent.map(|(key, _)| key)
     }
@@ -449,7 +452,7 @@ fn float(count: u64) -> f64 {
 
 /// The sums of the series of a sample; `None` beyond the bound.
 fn entry<'a>(
-    series: &'a mut HashMap<(Arc<str>, Arc<str>), SeriesComparison>,
+    series: &'a mut HashMap<SeriesKey, SeriesComparison>,
     sample: &Sample,
 ) -> Option<&'a mut SeriesComparison> {
     let key = (Arc::clone(&sample.meter.name), Arc::clone(&sample.resource.id));

@@ -121,8 +121,7 @@ fn functions(profile: &mut Value) -> Option<Vec<Function>> {
     let strings = thread.get("stringArray")?.as_array()?;
     let (prefixes, frames) = (column("stackTable", "prefix")?, column("stackTable", "frame")?);
     let (of_frame, names) = (column("frameTable", "func")?, column("funcTable", "name")?);
-    let index =
-        |values: &[Value], at: usize| Some(usize::try_from(values.get(at)?.as_u64()?).ok()?);
+    let index = |values: &[Value], at: usize| usize::try_from(values.get(at)?.as_u64()?).ok();
     let mut found: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     for stack in column("samples", "stack")? {
         let mut at = stack.as_u64().and_then(|at| usize::try_from(at).ok());

@@ -119,12 +119,16 @@ impl SqliteStore {
     }
 }
 
+/// Takes a file, and the closing of its month.
+pub(super) type TakeDump<'t> =
+    dyn FnMut(&MonthDump<'_>, Option<&Closing>) -> Result<(), StoreError> + 't;
+
 impl SqliteStore {
     /// Hands over the files one by one, oldest first, and then what belongs to no month.
     pub(super) fn dump(
         &mut self,
         now: Timestamp,
-        take: &mut dyn FnMut(&MonthDump<'_>, Option<&Closing>) -> Result<(), StoreError>,
+        take: &mut TakeDump<'_>,
     ) -> Result<MovedLedger, StoreError> {
         let mut closings = Vec::new();
         for month in self.ledger.closed_months()? {

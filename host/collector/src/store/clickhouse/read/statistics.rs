@@ -101,8 +101,8 @@ impl ServerCounting<'_> {
                 }
             }
             if !from_samples {
-                self.from_sums(server, &pieces)?;
-                self.from_samples(server, &pieces)?;
+                self.add_sums(server, &pieces)?;
+                self.add_samples(server, &pieces)?;
             }
         }
         if from_samples { self.one_by_one() } else { Ok(()) }
@@ -180,7 +180,7 @@ impl ServerCounting<'_> {
         Ok(rows.u64()? > 0)
     }
 
-    fn from_sums(
+    fn add_sums(
         &mut self,
         server: &ClickHouseServer,
         pieces: &AllPieces,
@@ -206,7 +206,7 @@ impl ServerCounting<'_> {
         self.add_up(server, "rollup", (&sums, "start"), &parts)
     }
 
-    fn from_samples(
+    fn add_samples(
         &mut self,
         server: &ClickHouseServer,
         pieces: &AllPieces,

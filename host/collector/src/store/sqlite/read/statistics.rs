@@ -253,10 +253,10 @@ impl Counting<'_> {
             self.budget.spend(1)?;
             let sums = self.grouped.entry(GroupKey { period, ..group.clone() })?;
             sums.join(&row.sums);
-            if let Some(series) = series {
-                if self.query.cardinality {
-                    sums.add_owner(&series.owner);
-                }
+            if let Some(series) = series
+                && self.query.cardinality
+            {
+                sums.add_owner(&series.owner);
             }
         }
         Ok(true)
