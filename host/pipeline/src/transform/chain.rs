@@ -49,7 +49,7 @@ pub struct ChainError {
 /// from there: all instances are rebuilt and process the batches since, without output, with the
 /// failure actions that applied to them. A chain that replaces another one, after a restart of the
 /// agent or beside the running chain, starts the same way: [`Self::restore`], then
-/// [`Self::catch_up`].
+/// [`Self::process_silently`].
 pub struct Chain {
     pub(super) sink: Arc<str>,
     pub(super) slots: Vec<TransformerSlot>,
