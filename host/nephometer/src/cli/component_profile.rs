@@ -22,7 +22,7 @@ use nephometer_wasm::demangle;
 /// Find out where a transformer spends its time
 ///
 /// Runs it as `component bench` does, takes the stack of the component a thousand times per second,
-/// prints the functions that it was in, and writes a file that https://profiler.firefox.com opens, with
+/// prints the functions that it was in, and writes a file that the Firefox Profiler opens, with
 /// a flame graph; the page keeps the file in the browser. Stacks are taken where a function or a round
 /// of a loop begins, and never in the host. Names need a component that is not stripped.
 #[derive(Debug, Args)]
